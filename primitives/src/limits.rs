@@ -1,0 +1,36 @@
+//! Every bound on a queue, a message or a loop that crosses a crate, in one place.
+
+/// Largest consensus transaction, in bytes.
+pub const MAX_TX_BYTES: usize = 64 * 1024;
+/// Largest consensus block (all transactions), in bytes.
+pub const MAX_BLOCK_BYTES: usize = 1024 * 1024;
+/// Most transactions in a consensus block.
+pub const MAX_BLOCK_TXS: usize = 1_000;
+/// Most transactions waiting in a node's consensus pool.
+pub const MAX_MEMPOOL_TXS: usize = 10_000;
+/// Largest ParaTime transaction, in bytes: an input list with its proof is about 20 KB.
+pub const MAX_PARATIME_TX_BYTES: usize = 256 * 1024;
+/// Most transactions in a ParaTime batch.
+pub const MAX_BATCH_TXS: usize = 256;
+/// Largest ParaTime batch, in bytes.
+pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Most transactions waiting in a ParaTime pool.
+pub const MAX_POOL_TXS: usize = 2_000;
+/// Most workers or backups in a committee.
+pub const MAX_COMMITTEE: usize = 64;
+/// Largest ciphertext blob, in bytes.
+pub const MAX_BLOB_BYTES: usize = 16 * 1024 * 1024;
+/// Largest state value in the tree, in bytes (ciphertexts are blobs and do not count).
+pub const MAX_VALUE_BYTES: usize = 256 * 1024;
+/// Largest state key, in bytes.
+pub const MAX_KEY_BYTES: usize = 256;
+/// Largest state proof, in bytes: the largest value with its path.
+pub const MAX_PROOF_BYTES: usize = MAX_VALUE_BYTES + 64 * 1024;
+/// Largest message between peers, in bytes.
+pub const MAX_PEER_MESSAGE_BYTES: usize = 17 * 1024 * 1024;
+/// Most commitments in one consensus transaction.
+pub const MAX_COMMITMENTS_PER_TX: usize = 64;
+/// Most messages that a ParaTime may send in a round.
+pub const MAX_MESSAGES_PER_ROUND: usize = 128;
+/// Most validators.
+pub const MAX_VALIDATORS: usize = 120;

@@ -1,0 +1,31 @@
+//! Messages between a ParaTime and the consensus layer. Outgoing ones are executed as the ParaTime's account when a
+//! round is finalised; incoming ones wait in a queue of the ParaTime and are consumed in order.
+
+use crate::ids::{Address, Amount};
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+/// From a ParaTime to the consensus layer.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub enum OutMessage {
+    /// Native tokens from the ParaTime's account.
+    Transfer {
+        /// The recipient.
+        to: Address,
+        /// How much.
+        amount: Amount,
+    },
+}
+
+/// From the consensus layer to a ParaTime.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct InMessage {
+    /// Position in the ParaTime's queue since genesis.
+    pub id: u64,
+    /// Who sent it.
+    pub caller: Address,
+    /// Tokens that came with it, already on the ParaTime's account.
+    pub tokens: Amount,
+    /// The ParaTime's own encoding.
+    pub data: Vec<u8>,
+}
