@@ -1,0 +1,31 @@
+//! The interface between committees and what they run: the [`ParaTime`] and [`FheBackend`] traits, FHE programs, the
+//! operation trace, FHE gas, and access control for decryption.
+//!
+//! A ParaTime never touches a ciphertext. It builds a [`Program`]; the backend evaluates it. Gas, re-randomisation,
+//! the trace, parallel evaluation and later resumption all derive from the program. No tfhe in here.
+//!
+//! Start with [`program`] and [`builder`], then [`backend`] and [`paratime`].
+//!
+//! Invariants: every [`Program`] has passed the builder, so ranges and noise are within the parameters; every
+//! operation, input and state write leaves one leaf in the trace; nothing here reads a clock or draws randomness.
+
+pub mod access;
+pub mod backend;
+pub mod builder;
+pub mod decryption;
+pub mod evaluator;
+pub mod gas;
+pub mod paratime;
+pub mod program;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+
+pub use backend::{
+    ClientCipher, Decryptor, Evaluation, EvaluationProfile, FheBackend, FheError, InputError, ReRandomization,
+};
+pub use builder::{ProgramBuilder, ProgramError};
+pub use evaluator::Evaluator;
+pub use paratime::{Abort, Execution, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult};
+pub use program::{Fact, InputKind, IntegerOp, Op, Program, Table, ValueId};
+pub use trace::{Trace, TraceLeaf};

@@ -1,0 +1,260 @@
+//! FHE programs: an ordered list of operations in static single assignment form over ciphertext *blocks*.
+//!
+//! A block holds a number of four bits and a padding bit (tfhe's `2_2` parameters: message and carry modulus 4, so
+//! 16 values, with one more bit above them). Inputs and outputs are *ciphertexts*: vectors of blocks with one digest.
+//! Linear combinations cost nothing but noise; every table costs one programmable bootstrap (PBS).
+//!
+//! Programs come from [`crate::builder::ProgramBuilder`] only and cannot be decoded from bytes, so every program that a
+//! backend meets has been checked.
+
+use crate::gas;
+use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::{Digest, Domain, Gas};
+
+/// The largest squared 2-norm that a table's argument may have, in units of the variance of one fresh bootstrap
+/// output: the parameter set `2_2` with failure probability 2^-128 is dimensioned for a 2-norm of 5 before the
+/// keyswitch (tfhe 1.8.2, `V1_4_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128`: "2-norm = 5",
+/// `max_noise_level: MaxNoiseLevel::new(5)`, `log2_p_fail: -129.581`). tfhe's own `NoiseLevel` counts the 1-norm of
+/// the coefficients, which is never smaller than the 2-norm; the squared 2-norm is the quantity that the bound is
+/// about, and it lets 25 independent outputs be summed.
+pub const MAX_NOISE: u64 = 25;
+/// The noise of a bootstrap's output, of a fresh encryption after expansion, and of a re-randomised ciphertext.
+pub const NOMINAL_NOISE: u64 = 1;
+/// The smallest and the largest number that a block can hold with its padding bit as the sign.
+pub const SIGNED_RANGE: (i64, i64) = (-16, 15);
+
+/// A block: the n-th value defined by a program, inputs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct ValueId(pub u32);
+
+/// Where an input ciphertext comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum InputKind {
+    /// From the state: this many blocks, each the output of a table or fresh, with these largest values.
+    Stored {
+        /// How many blocks.
+        blocks: u16,
+        /// The largest value that a block can hold (at most 15).
+        max: u8,
+    },
+    /// A compact list with its proof of knowledge, as a client sent it: this many numbers of four bits. Expansion
+    /// costs one PBS a block.
+    Proven {
+        /// How many blocks.
+        blocks: u16,
+    },
+}
+
+/// A function that one programmable bootstrap evaluates.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Table {
+    /// `x -> entries[x]` for `x` in 0..=15; entries are 0..=15.
+    Map([u8; 16]),
+    /// `x -> if x >= 0 { amplitude } else { 0 }` for `x` in -16..=15. The padding bit holds the sign: a test
+    /// polynomial with one constant is antisymmetric under it, exactly as the sign is.
+    NonNegative {
+        /// The value for `x >= 0`, 1..=15.
+        amplitude: u8,
+    },
+}
+
+/// Integer operations on little-endian radix digits of two bits (four blocks make a `u8`). All operands of one
+/// operation have the same number of blocks unless said otherwise; arithmetic wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[allow(missing_docs)]
+pub enum IntegerOp {
+    Add,
+    Sub,
+    Mul,
+    BitAnd,
+    BitOr,
+    BitXor,
+    /// One result block, 0 or 1; so for the comparisons below.
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Min,
+    Max,
+    /// Operands: condition (one block, 0 or 1), then, else.
+    Select,
+}
+
+impl IntegerOp {
+    /// The canonical name in the trace.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Sub => "sub",
+            Self::Mul => "mul",
+            Self::BitAnd => "and",
+            Self::BitOr => "or",
+            Self::BitXor => "xor",
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Lt => "lt",
+            Self::Le => "le",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Select => "select",
+        }
+    }
+
+    /// Whether the result is one block holding 0 or 1.
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+
+    /// How many operands it takes.
+    pub fn arity(self) -> usize {
+        if matches!(self, Self::Select) { 3 } else { 2 }
+    }
+}
+
+impl InputKind {
+    /// How many blocks the ciphertext has.
+    pub fn blocks(self) -> u16 {
+        match self {
+            Self::Stored { blocks, .. } | Self::Proven { blocks } => blocks,
+        }
+    }
+
+    /// The largest value that a block can hold.
+    pub fn max(self) -> u8 {
+        match self {
+            Self::Stored { max, .. } => max,
+            Self::Proven { .. } => 15,
+        }
+    }
+}
+
+/// One operation. Its results get the next free [`ValueId`]s.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Op {
+    /// `sum(coefficient * value) + constant`: one result, no PBS.
+    Linear {
+        /// The terms.
+        terms: Vec<(ValueId, i32)>,
+        /// Added in the clear.
+        constant: i32,
+    },
+    /// One table: one result, one PBS.
+    Table {
+        /// The argument.
+        input: ValueId,
+        /// The function.
+        table: Table,
+    },
+    /// Two tables on one argument in 0..=7: two results, one PBS (the lower and the upper half of the test
+    /// polynomial hold one table each).
+    TwoTables {
+        /// The argument, 0..=7.
+        input: ValueId,
+        /// The two functions; entries are 0..=15.
+        tables: [[u8; 8]; 2],
+    },
+    /// An integer operation: as many results as it has result blocks.
+    Integer {
+        /// Which.
+        op: IntegerOp,
+        /// The operands, each little-endian blocks of 0..=3.
+        operands: Vec<Vec<ValueId>>,
+    },
+}
+
+impl Op {
+    /// How many values it defines.
+    pub fn results(&self) -> usize {
+        match self {
+            Self::Linear { .. } | Self::Table { .. } => 1,
+            Self::TwoTables { .. } => 2,
+            Self::Integer { op, .. } if op.is_comparison() => 1,
+            Self::Integer { operands, .. } => operands.last().map_or(0, Vec::len),
+        }
+    }
+
+    /// Every value it reads, in canonical order: the order of the terms, or operand after operand.
+    pub fn arguments(&self) -> Vec<ValueId> {
+        match self {
+            Self::Linear { terms, .. } => terms.iter().map(|(value, _)| *value).collect(),
+            Self::Table { input, .. } | Self::TwoTables { input, .. } => vec![*input],
+            Self::Integer { operands, .. } => operands.iter().flatten().copied().collect(),
+        }
+    }
+}
+
+/// What is known of a value before anything is decrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The smallest number it can hold.
+    pub min: i64,
+    /// The largest number it can hold.
+    pub max: i64,
+    /// Its squared 2-norm in units of one fresh bootstrap output's variance; see [`MAX_NOISE`].
+    pub noise: u64,
+}
+
+/// A checked program. Made by [`crate::builder::ProgramBuilder`], which tracks the range and the noise of every value,
+/// so a table never sees an argument outside its domain or noisier than the parameters allow. There is no decoder.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize)]
+pub struct Program {
+    pub(crate) inputs: Vec<InputKind>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) outputs: Vec<Vec<ValueId>>,
+    #[borsh(skip)]
+    pub(crate) facts: Vec<Fact>,
+}
+
+impl Program {
+    /// The input ciphertexts, in order. Their blocks are the values 0, 1, 2, ...
+    pub fn inputs(&self) -> &[InputKind] {
+        &self.inputs
+    }
+
+    /// The operations, in order. Each one's results take the next values.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The output ciphertexts: which values are their blocks. Every such value is in 0..=15 with nominal noise.
+    pub fn outputs(&self) -> &[Vec<ValueId>] {
+        &self.outputs
+    }
+
+    /// How many values the program defines, input blocks included.
+    pub fn value_count(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// How many values are input blocks: the first operation's first result has this number.
+    pub fn input_blocks(&self) -> usize {
+        self.inputs.iter().map(|i| usize::from(i.blocks())).sum()
+    }
+
+    /// Range and noise of every value, by number.
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    /// The digest that names the program: inputs, operations and outputs.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value(Domain::Program, self)
+    }
+
+    /// Programmable bootstraps that one evaluation spends, expansion of proven inputs included.
+    pub fn pbs(&self) -> u64 {
+        let expansion: u64 = self.inputs.iter().map(|input| gas::input_pbs(*input)).sum();
+        self.ops.iter().map(gas::op_pbs).fold(expansion, u64::saturating_add)
+    }
+
+    /// FHE gas of one evaluation: expansion, re-randomisation of the inputs, and every operation. The check of proofs
+    /// is priced apart, see [`gas::proof`].
+    pub fn gas(&self) -> Gas {
+        let inputs = self.inputs.iter().map(|input| gas::input(*input));
+        inputs.chain(self.ops.iter().map(gas::op)).fold(Gas::ZERO, |sum, price| sum.saturating_add(price.0))
+    }
+}
