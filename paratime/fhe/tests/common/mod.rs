@@ -1,0 +1,248 @@
+//! What the tests on real ciphertexts share: one key set, one backend, and a random program with its plain result.
+
+use parallax_fhe::{
+    ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend, TfheClientCipher,
+    TfheDecryptor, cache, init,
+};
+use parallax_primitives::Digest;
+use parallax_runtime::{
+    ClientCipher, Evaluation, FheBackend, InputKind, IntegerOp, Program, ProgramBuilder, ReRandomization, ValueId,
+};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+/// More threads than any committee machine needs; tfhe would switch its addition at this number.
+const CHILD_THREADS: usize = 16;
+const CHILD_TASK: &str = "PARALLAX_FHE_TEST_TASK";
+const CHILD_DIR: &str = "PARALLAX_FHE_TEST_DIR";
+
+/// The shared key set, from the cache.
+pub(crate) fn key_set() -> &'static (Manifest, PathBuf) {
+    static KEYS: OnceLock<(Manifest, PathBuf)> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        init(FftPlan::Dif16).unwrap();
+        let root = cache::default_root().expect("PARALLAX_KEYS or HOME");
+        cache::key_set(&root, GenerateOptions::default(), &|p| eprintln!("keys: {}", p.stage)).unwrap()
+    })
+}
+
+/// The shared backend, with three workers.
+pub(crate) fn backend() -> &'static TfheBackend {
+    static BACKEND: OnceLock<TfheBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| {
+        let (manifest, dir) = key_set();
+        TfheBackend::new(Arc::new(EvaluationKeys::load(dir, manifest).unwrap()), 3).unwrap()
+    })
+}
+
+pub(crate) fn client() -> Arc<ClientKeys> {
+    static CLIENT: OnceLock<Arc<ClientKeys>> = OnceLock::new();
+    let (manifest, dir) = key_set();
+    Arc::clone(CLIENT.get_or_init(|| Arc::new(ClientKeys::load(dir, manifest).unwrap())))
+}
+
+pub(crate) fn decryptor() -> &'static TfheDecryptor {
+    static DECRYPTOR: OnceLock<TfheDecryptor> = OnceLock::new();
+    let (manifest, dir) = key_set();
+    DECRYPTOR.get_or_init(|| TfheDecryptor::new(SecretKeys::load(dir, manifest).unwrap()))
+}
+
+/// What lists of these tests are bound to.
+pub(crate) fn metadata() -> Digest {
+    Digest([0x42; 32])
+}
+
+/// A proven list.
+pub(crate) fn list(digits: &[u8]) -> Vec<u8> {
+    TfheClientCipher::new(client()).encrypt(digits, &metadata()).unwrap()
+}
+
+/// A list with a right proof, but under a public key of somebody else, dressed as one of ours.
+pub(crate) fn list_under_another_key(digits: &[u8]) -> Vec<u8> {
+    use tfhe::safe_serialization::{DeserializationConfig, SerializationConfig};
+    use tfhe::shortint::CompactPublicKey;
+    use tfhe::shortint::parameters::v1_8::V1_8_PARAM_PKE_TO_SMALL_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128_ZKV2 as PUBLIC;
+    use tfhe::shortint::public_key::compact::CompactPrivateKey;
+    use tfhe::zk::{CompactPkeCrs, ZkComputeLoad};
+    let (manifest, dir) = key_set();
+    let bytes = std::fs::read(dir.join("crs.bin")).unwrap();
+    let config = DeserializationConfig::new(bytes.len() as u64).disable_conformance();
+    let crs: CompactPkeCrs = config.deserialize_from(bytes.as_slice()).unwrap();
+    let public = CompactPublicKey::new(&CompactPrivateKey::new(PUBLIC));
+    let numbers: Vec<u64> = digits.iter().map(|d| u64::from(*d)).collect();
+    let proven = public.encrypt_and_prove_slice(&numbers, &crs, &metadata().0, ZkComputeLoad::Proof, 16).unwrap();
+    let (list, proof) = proven.into_raw_parts().remove(0);
+    let mut out = b"PXL\x01".to_vec();
+    out.extend(manifest.key_id().0);
+    out.extend((digits.len() as u16).to_le_bytes());
+    out.extend(list.ct_list.into_container().iter().flat_map(|w| w.to_le_bytes()));
+    SerializationConfig::new_with_unlimited_size().serialize_into(&proof, &mut out).unwrap();
+    out
+}
+
+/// A small generator for test values (xorshift, Marsaglia 2003).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// A program over one list of digits, and what its outputs are in the clear.
+pub(crate) struct Case {
+    pub(crate) digits: Vec<u8>,
+    pub(crate) program: Program,
+    pub(crate) names: Vec<String>,
+    pub(crate) expected: Vec<Vec<u8>>,
+}
+
+/// Every operation on random values; additions on four blocks, where tfhe's choice of algorithm shows.
+pub(crate) fn random_program(seed: u64) -> Case {
+    let mut random = Numbers(seed);
+    // Eight digits of two bits, a bit, three nibbles, two octal digits.
+    let limits = [4; 8].into_iter().chain([2]).chain([16; 3]).chain([8; 2]);
+    let digits: Vec<u8> = limits.map(|n| random.below(n) as u8).collect();
+    let mut p = ProgramBuilder::new();
+    let values = p.input(InputKind::Proven { blocks: digits.len() as u16 });
+    for (i, v) in values.iter().enumerate() {
+        let max = [3, 3, 3, 3, 3, 3, 3, 3, 1, 15, 15, 15, 7, 7][i];
+        p.assume(*v, 0, max, "the test encrypts nothing larger");
+    }
+    let (mut names, mut expected): (Vec<String>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+    let mut output = |p: &mut ProgramBuilder, name: &str, blocks: Vec<ValueId>, plain: Vec<u8>| {
+        p.output(blocks);
+        names.push(name.to_owned());
+        expected.push(plain);
+    };
+    let (x, y, z) = (digits[9], digits[10], digits[11]);
+    let [vx, vy, vz] = [values[9], values[10], values[11]];
+    for shift in 0..2u8 {
+        let f = move |v: u8| (v * 5 + shift) % 16;
+        let v = p.map(vx, f);
+        output(&mut p, "table.map", vec![v], vec![f(x)]);
+    }
+    // x - y in -15..=15, and sums with weights before a table.
+    let difference = p.linear(&[(vx, 1), (vy, -1)], 0);
+    let v = p.non_negative(difference, 11);
+    output(&mut p, "table.nonnegative", vec![v], vec![if x >= y { 11 } else { 0 }]);
+    let difference = p.linear(&[(vy, 1), (vx, -1)], -1);
+    let v = p.non_negative(difference, 1);
+    output(&mut p, "table.nonnegative", vec![v], vec![u8::from(y > x)]);
+    let sum = p.linear(&[(values[0], 4), (values[1], 1)], 0);
+    let v = p.map(sum, |v| 15 - v);
+    output(&mut p, "linear", vec![v], vec![15 - (4 * digits[0] + digits[1])]);
+    let v = p.linear(&[(vz, -1)], 15);
+    output(&mut p, "linear", vec![v], vec![15 - z]);
+    for i in [12, 13] {
+        let tables = [[3, 1, 4, 1, 5, 9, 2, 6], [15, 0, 14, 1, 13, 2, 12, 3]];
+        let v = p.two_tables(values[i], tables);
+        let plain = tables.map(|t| t[usize::from(digits[i])]).to_vec();
+        output(&mut p, "table.two", v.to_vec(), plain);
+    }
+    integers(&mut p, &digits, &values, &mut output);
+    Case { digits, program: p.build().unwrap(), names, expected }
+}
+
+type Output<'a> = &'a mut dyn FnMut(&mut ProgramBuilder, &str, Vec<ValueId>, Vec<u8>);
+
+fn integers(p: &mut ProgramBuilder, digits: &[u8], values: &[ValueId], output: Output<'_>) {
+    use IntegerOp::{Add, BitAnd, BitOr, BitXor, Eq, Ge, Gt, Le, Lt, Max, Min, Mul, Ne, Select, Sub};
+    let number = |d: &[u8]| d.iter().rev().fold(0u32, |n, d| n * 4 + u32::from(*d));
+    for op in [Add, Sub, Mul, BitAnd, BitOr, BitXor, Eq, Ne, Lt, Le, Gt, Ge, Min, Max, Select] {
+        let n = if matches!(op, Add | Sub | Gt | Eq) { 4 } else { 1 };
+        let (a, b) = (number(&digits[..n]), number(&digits[4..4 + n]));
+        let mut operands = vec![values[..n].to_vec(), values[4..4 + n].to_vec()];
+        if op == Select {
+            operands.insert(0, vec![values[8]]);
+        }
+        let plain = match op {
+            Add => a + b,
+            Sub => a.wrapping_sub(b),
+            Mul => a * b,
+            BitAnd => a & b,
+            BitOr => a | b,
+            BitXor => a ^ b,
+            Eq => u32::from(a == b),
+            Ne => u32::from(a != b),
+            Lt => u32::from(a < b),
+            Le => u32::from(a <= b),
+            Gt => u32::from(a > b),
+            Ge => u32::from(a >= b),
+            Min => a.min(b),
+            Max => a.max(b),
+            Select => {
+                if digits[8] == 1 {
+                    a
+                } else {
+                    b
+                }
+            }
+        };
+        let blocks = if op.is_comparison() { 1 } else { n };
+        let plain = (0..blocks).map(|i| (plain >> (2 * i) & 3) as u8).collect();
+        let results = p.integer(op, operands);
+        output(p, op.name(), results, plain);
+    }
+}
+
+/// One digest of everything that an evaluation gives.
+pub(crate) fn fingerprint(evaluation: &Evaluation) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for output in &evaluation.outputs {
+        hasher.update(output);
+    }
+    for leaf in &evaluation.leaves {
+        hasher.update(leaf.opcode.as_bytes()).update(&leaf.output.0);
+        leaf.inputs.iter().for_each(|d| {
+            hasher.update(&d.0);
+        });
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Runs a task of [`child_main`] in a process of its own; what it printed.
+pub(crate) fn child(task: &str, dir: &Path) -> String {
+    key_set();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "child_process", "--nocapture"])
+        .env(CHILD_TASK, task)
+        .env(CHILD_DIR, dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "the child failed:\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// What a child process does.
+pub(crate) fn child_main() {
+    let task = std::env::var(CHILD_TASK).expect("this is run by other tests");
+    let dir = PathBuf::from(std::env::var(CHILD_DIR).unwrap());
+    let plan = if task == "other-plan" { FftPlan::Dif4 } else { FftPlan::Dif16 };
+    init(plan).unwrap();
+    let root = cache::default_root().unwrap();
+    let (manifest, keys_dir) = cache::key_set(&root, GenerateOptions::default(), &|_| {}).unwrap();
+    let keys = Arc::new(EvaluationKeys::load(&keys_dir, &manifest).unwrap());
+    match task.as_str() {
+        "other-plan" => {
+            let refused = TfheBackend::new(keys, 2).unwrap().check_profile().unwrap_err();
+            println!("\nCHILD {refused}");
+        }
+        "evaluate" => {
+            let case = random_program(0x5eed);
+            let input = std::fs::read(dir.join("input")).unwrap();
+            let backend = TfheBackend::new(keys, CHILD_THREADS).unwrap();
+            let seed = ReRandomization { seed: Digest([3; 32]) };
+            tfhe::reset_pbs_count();
+            let done =
+                backend.evaluate(manifest.key_id(), &case.program, &[input.as_slice()], &seed, &|| false).unwrap();
+            println!("\nCHILD {}\nCHILD pbs {}", fingerprint(&done), tfhe::get_pbs_count());
+        }
+        other => panic!("no such task: {other}"),
+    }
+}
