@@ -1,0 +1,46 @@
+//! The scheduling ParaTime: several organisations run one cluster, and no member, replica or validator learns another's
+//! inventory, utilisation or placement.
+//!
+//! Hosts report encrypted telemetry, jobs carry encrypted requests, every replica evaluates the placement on
+//! ciphertexts. Public is who the hosts are, that a report or a job came, how many candidates there were, and whether
+//! an attempt placed the job. Where it went, only the job's owner can have decrypted.
+//!
+//! Invariants:
+//! - The decrypted decision equals [`reference::decide`] for every input, hostile ones included.
+//! - A host is chosen at most once a report.
+//! - The work of a round, and so its FHE gas, follows from public data at its start.
+//! - Tokens are neither made nor lost: balances, stakes, escrows and fees add up to genesis and deposits.
+//! - A refused transaction changes nothing but its sender's nonce and fee.
+//!
+//! It is not a cluster manager: it names a host, and starting the workload is between owner and host. Not here yet:
+//! replicas and gangs, the policy priority-round-robin, contestable reports, acknowledgements of hosts.
+//!
+//! Start with [`model`] and [`mod@reference`], then [`circuit`]; [`tx`] and [`Scheduler`] are what the node sees.
+//! [`openb`] and [`cluster`] are for host clients and demonstrations.
+
+mod answers;
+mod calls;
+pub mod circuit;
+pub mod cluster;
+mod costs;
+mod decisions;
+pub mod error;
+pub mod keys;
+pub mod model;
+pub mod openb;
+pub mod params;
+mod paratime;
+mod query;
+pub mod records;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+pub mod tx;
+
+pub use calls::job_id;
+pub use decisions::{entropy, sample};
+pub use error::Code;
+pub use model::{Policy, Report, Request};
+pub use params::{Genesis, GenesisAccount, Params};
+pub use paratime::{KIND, Scheduler};
+pub use tx::{Call, EncryptedList, Purpose, SignedTx, Transaction, TxBody, metadata};

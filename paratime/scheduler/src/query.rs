@@ -1,0 +1,125 @@
+//! Read-only questions, answered in JSON. Amounts are decimal strings: they do not fit a JSON number.
+
+use crate::decisions;
+use crate::keys;
+use crate::records::{self, Host, Job, Meta, get, open, suffix};
+use parallax_primitives::{Address, Amount, Digest};
+use parallax_state::{StateError, StateView};
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+
+/// The questions there are.
+const METHODS: [&str; 7] = ["params", "account", "host", "hosts", "job", "jobs", "pending_decryptions"];
+/// Most jobs in one answer.
+const MAX_PAGE: usize = 1_000;
+
+fn parameter<T: DeserializeOwned>(parameters: &Json, name: &str) -> Result<T, String> {
+    let value = parameters.get(name).ok_or_else(|| format!("parameter {name} is missing"))?;
+    T::deserialize(value).map_err(|e| format!("parameter {name}: {e}"))
+}
+
+fn text(error: StateError) -> String {
+    error.to_string()
+}
+
+/// Answers one question.
+pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Result<Json, String> {
+    match method {
+        "params" => {
+            let params = records::params(view).map_err(text)?;
+            let meta: Option<Meta> = get(view, &keys::meta()).map_err(text)?;
+            let fees: Amount = get(view, &keys::fees()).map_err(text)?.unwrap_or_default();
+            let (round, epoch) = meta.map_or((0, 0), |m| (m.round.0, m.epoch.0));
+            Ok(json!({ "params": params, "round": round, "epoch": epoch, "fees": fees.to_string() }))
+        }
+        "account" => {
+            let address: Address = parameter(parameters, "address")?;
+            let account = records::account(view, &address).map_err(text)?;
+            let (balance, nonce) = (account.balance.to_string(), account.nonce);
+            Ok(json!({ "address": address, "balance": balance, "nonce": nonce }))
+        }
+        "host" => {
+            let address: Address = parameter(parameters, "address")?;
+            let host: Option<Host> = get(view, &keys::host(&address)).map_err(text)?;
+            Ok(host.map_or(Json::Null, |host| host_json(&address, &host)))
+        }
+        "hosts" => {
+            let hosts = decisions::hosts(view).map_err(text)?;
+            Ok(hosts.iter().map(|(address, host)| host_json(address, host)).collect())
+        }
+        "job" => {
+            let id: Digest = parameter(parameters, "id")?;
+            let job: Option<Job> = get(view, &keys::job(&id)).map_err(text)?;
+            Ok(job.map_or(Json::Null, |job| job_json(&id, &job)))
+        }
+        "jobs" => jobs(view, parameters),
+        "pending_decryptions" => {
+            let mut out = Vec::new();
+            for (key, value) in view.scan(keys::AWAITING).map_err(text)? {
+                let cipher = Digest(suffix(&key, keys::AWAITING).map_err(text)?);
+                let job: Digest = open(&key, &value).map_err(text)?;
+                out.push(json!({ "cipher": cipher, "job": job }));
+            }
+            Ok(Json::Array(out))
+        }
+        other => Err(format!("the scheduler has no method {other:?}; there are {}", METHODS.join(", "))),
+    }
+}
+
+/// Jobs in the order of their ids, after `after`, at most `limit`.
+fn jobs(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
+    let optional = |name: &str| parameters.get(name).is_some_and(|v| !v.is_null());
+    let limit = if optional("limit") { parameter::<usize>(parameters, "limit")?.min(MAX_PAGE) } else { MAX_PAGE };
+    let after: Option<Digest> = if optional("after") { Some(parameter(parameters, "after")?) } else { None };
+    let mut out = Vec::new();
+    for (key, value) in view.scan(keys::JOBS).map_err(text)? {
+        let id = Digest(suffix(&key, keys::JOBS).map_err(text)?);
+        if after.is_some_and(|after| id <= after) {
+            continue;
+        }
+        if out.len() >= limit {
+            break;
+        }
+        out.push(job_json(&id, &open(&key, &value).map_err(text)?));
+    }
+    Ok(Json::Array(out))
+}
+
+fn host_json(address: &Address, host: &Host) -> Json {
+    json!({
+        "address": address,
+        "name": host.name,
+        "organisation": host.organisation,
+        "zone": host.zone,
+        "peer_id": host.peer_id,
+        "stake": host.stake.to_string(),
+        "report": host.report.map(|r| json!({ "number": r.number, "round": r.round, "key_id": r.key_id })),
+    })
+}
+
+fn job_json(id: &Digest, job: &Job) -> Json {
+    let decision = job.decision.as_ref().map(|d| {
+        let candidates: Vec<Json> =
+            d.candidates.iter().map(|c| json!({ "host": c.host, "report": c.report })).collect();
+        json!({
+            "round": d.round,
+            "index": d.index,
+            "candidates": candidates,
+            "placed": d.placed.digest,
+            "position": d.position.digest,
+            "pbs": d.pbs,
+        })
+    });
+    json!({
+        "id": id,
+        "owner": job.owner,
+        "key_id": job.key_id,
+        "policy": job.policy,
+        "tier": job.tier,
+        "status": job.status.name(),
+        "submitted": job.submitted,
+        "attempts": job.attempts,
+        "escrow": job.escrow.to_string(),
+        "decision": decision,
+    })
+}

@@ -1,0 +1,4 @@
+mod circuit;
+mod hostile;
+mod network;
+mod rounds;
