@@ -1,0 +1,540 @@
+//! The transitions.
+//!
+//! | phase | what happens | what follows |
+//! | --- | --- | --- |
+//! | idle | a rank announces in its window, and the round fits into the epoch | announced |
+//! | idle | all windows passed although work waits, or the longest interval passed | round failed, the ranks are charged |
+//! | announced | the scheduler commits | detect |
+//! | announced | deadline | the scheduler is charged, idle from the next rank on |
+//! | detect | all workers voted alike | finalised |
+//! | detect | two votes differ, or more failures than stragglers allowed | resolve |
+//! | detect | deadline | finalised with W − S equal votes, else resolve; the missing are charged |
+//! | resolve | a strict majority of backups voted as the scheduler did | finalised; who differs is slashed |
+//! | resolve | a strict majority voted otherwise | round failed; the scheduler and who voted with it are slashed |
+//! | resolve | no majority can come, or deadline | round failed |
+//! | all but resolve | the epoch ends, or suspension | a block of that kind |
+//! | resolve | the epoch ends, or suspension | waits for the verdict |
+
+use crate::error::RoundError;
+use crate::event::{ChargeReason, DiscrepancyCause, Effect, FailReason, Finalized, RoundEvent};
+use crate::state::{Handover, Live, MAX_QUEUED_IN_MESSAGE_BYTES, MAX_QUEUED_IN_MESSAGES, Phase, RoundState};
+use crate::types::{BlockKind, Committee, Outcome, ParaTimeBlock, SignedCommitment, SignedProposal, messages_hash};
+use crate::votes::{CastVote, Tally, majority_of};
+use parallax_primitives::message::{InMessage, OutMessage};
+use parallax_primitives::{Digest, Epoch, Gas, Height, NodeId, limits};
+use std::collections::BTreeSet;
+
+impl RoundState {
+    /// Applies one event that happens at `height`. Events come in the order of the chain: within a block first what
+    /// its transactions say, then [`RoundEvent::Height`]. An epoch's end comes with the height `epoch_end`, before that
+    /// block's transactions.
+    ///
+    /// # Errors
+    /// [`RoundError`]; then nothing has changed.
+    pub fn apply(&mut self, height: Height, event: RoundEvent) -> Result<Vec<Effect>, RoundError> {
+        if height < self.height {
+            return Err(RoundError::HeightWentBack { given: height, last: self.height });
+        }
+        let before = self.height;
+        self.height = height;
+        let round = self.round();
+        let mut out = Vec::new();
+        let result = match event {
+            RoundEvent::Announcement(proposal) => self.announce(proposal.into_inner(), &mut out),
+            RoundEvent::Commitment(commitment) => self.commit(commitment.into_inner(), &mut out),
+            RoundEvent::Height => {
+                self.height_reached(&mut out);
+                Ok(())
+            }
+            RoundEvent::EpochEnded { committee, epoch, epoch_end } => {
+                self.epoch_ended(committee, epoch, epoch_end, &mut out)
+            }
+            RoundEvent::Suspended => {
+                self.suspend(&mut out);
+                Ok(())
+            }
+            RoundEvent::InMessageQueued(message) => self.queue(message),
+            RoundEvent::WorkQueued => {
+                self.work_since.get_or_insert(height);
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            self.height = before;
+            return Err(error);
+        }
+        // A property of this machine, whatever the messages: one terminal effect a round, and each advances it by one.
+        let ended = out.iter().filter(|effect| effect.is_terminal()).count();
+        assert!(ended <= 1, "a round ends once");
+        assert_eq!(self.round(), if ended == 1 { round.next() } else { round }, "a terminal effect advances the round");
+        Ok(out)
+    }
+
+    fn announce(&mut self, signed: SignedProposal, out: &mut Vec<Effect>) -> Result<(), RoundError> {
+        let proposal = &signed.proposal;
+        self.current(proposal.round, proposal.previous_hash)?;
+        let committee = self.committee.as_ref().ok_or(RoundError::Suspended)?;
+        let (from_rank, since) = match &self.phase {
+            Phase::Idle { from_rank, since } => (*from_rank, *since),
+            Phase::Suspended => return Err(RoundError::Suspended),
+            Phase::Announced { live, .. } | Phase::Detect { live, .. } | Phase::Resolve { live, .. } => {
+                return Err(RoundError::ProposalLive { live: live.digest });
+            }
+        };
+        let (scheduler, rank) = (proposal.scheduler, proposal.rank);
+        if committee.rank_of(proposal.round, &scheduler) != Some(rank) {
+            return Err(RoundError::WrongRank { node: scheduler, rank, round: proposal.round });
+        }
+        let Some(ahead) = rank.checked_sub(from_rank) else {
+            return Err(RoundError::RankSpent { rank, next: from_rank });
+        };
+        let opens = since.saturating_add(self.parameters.proposer_timeout.saturating_mul(u64::from(ahead)));
+        if self.height < opens {
+            return Err(RoundError::TooEarly { rank, opens, height: self.height });
+        }
+        let (transactions, gas) = (proposal.transactions.len(), proposal.gas);
+        if transactions > limits::MAX_BATCH_TXS || gas > self.parameters.max_batch_gas {
+            let max_transactions = limits::MAX_BATCH_TXS;
+            let max_gas = self.parameters.max_batch_gas;
+            return Err(RoundError::BatchTooLarge { transactions, max_transactions, gas, max_gas });
+        }
+        if !proposal.root_holds() {
+            return Err(RoundError::BadBatchRoot { transactions });
+        }
+        let (until, epoch_end) = (self.latest_end(self.height, gas), self.epoch_end);
+        if until >= epoch_end {
+            return Err(RoundError::EpochTooShort { gas, height: self.height, until, epoch_end });
+        }
+        let digest = proposal.digest();
+        let deadline = self.height.saturating_add(self.parameters.deadline(gas));
+        out.push(Effect::Announced { proposal: digest, scheduler, rank, deadline });
+        let live = Live { signed, digest, announced: self.height, votes: Default::default() };
+        self.phase = Phase::Announced { live, deadline };
+        Ok(())
+    }
+
+    fn commit(&mut self, signed: SignedCommitment, out: &mut Vec<Effect>) -> Result<(), RoundError> {
+        let (round, height) = (self.round(), self.height);
+        self.current(signed.commitment.round, signed.commitment.previous_hash)?;
+        let committee = self.committee.as_ref().ok_or(RoundError::Suspended)?;
+        let node = signed.commitment.node;
+        let resolving = matches!(self.phase, Phase::Resolve { .. });
+        let as_worker = committee.is_worker(&node) && !resolving;
+        let as_backup = committee.is_backup(&node);
+        let (Phase::Announced { live, .. } | Phase::Detect { live, .. } | Phase::Resolve { live, .. }) =
+            &mut self.phase
+        else {
+            return Err(RoundError::NoProposal { round });
+        };
+        if signed.commitment.proposal != live.digest {
+            return Err(RoundError::OtherProposal { given: signed.commitment.proposal, expected: live.digest });
+        }
+        if live.votes.contains_key(&node) {
+            return Err(RoundError::Duplicate { node });
+        }
+        if !as_worker && !as_backup {
+            return Err(match committee.is_worker(&node) {
+                true => RoundError::OnlyBackups { round, node },
+                false => RoundError::NotInCommittee { node, round },
+            });
+        }
+        let is_scheduler = node == live.signed.proposal.scheduler;
+        check_messages(&signed, is_scheduler)?;
+        live.votes.insert(node, CastVote { commitment: signed, as_worker, as_backup, height });
+        match std::mem::replace(&mut self.phase, Phase::Suspended) {
+            Phase::Announced { live, deadline } if is_scheduler => {
+                self.phase = Phase::Detect { live, deadline };
+                self.detect(false, out);
+            }
+            phase => {
+                self.phase = phase;
+                match resolving {
+                    true => self.resolve(false, out),
+                    false => self.detect(false, out),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn height_reached(&mut self, out: &mut Vec<Effect>) {
+        let due = self.due().is_some_and(|due| due <= self.height);
+        if !due {
+            return;
+        }
+        match &self.phase {
+            Phase::Suspended => {}
+            Phase::Idle { from_rank, since: _ } => {
+                // Past the epoch's last possible announcement there is nobody to blame; see `due`.
+                if self.latest_end(self.height, Gas::ZERO) < self.epoch_end {
+                    let from_rank = *from_rank;
+                    self.no_proposal(from_rank, out);
+                }
+            }
+            Phase::Announced { live, .. } => {
+                let (digest, proposal) = (live.digest, &live.signed.proposal);
+                let (scheduler, next_rank) = (proposal.scheduler, proposal.rank.saturating_add(1));
+                out.push(Effect::ProposalDropped { proposal: digest, next_rank });
+                self.phase = Phase::Idle { from_rank: next_rank, since: self.height };
+                self.charge(scheduler, ChargeReason::SchedulerSilent, out);
+                if self.committee.as_ref().is_some_and(|c| usize::from(next_rank) >= c.workers.len()) {
+                    self.no_proposal(next_rank, out);
+                }
+            }
+            Phase::Detect { .. } => self.detect(true, out),
+            Phase::Resolve { .. } => self.resolve(true, out),
+        }
+    }
+
+    /// Nobody scheduled the round: the ranks from `from_rank` on let their windows pass.
+    fn no_proposal(&mut self, from_rank: u16, out: &mut Vec<Effect>) {
+        let round = self.round();
+        let late: Vec<NodeId> = self.committee.as_ref().map_or_else(Vec::new, |committee| {
+            (from_rank..).map_while(|rank| committee.worker_of_rank(round, rank)).collect()
+        });
+        for node in late {
+            self.charge(node, ChargeReason::NoProposal, out);
+        }
+        self.fail(FailReason::NoProposal, None, out);
+    }
+
+    /// Compares the workers' votes once the scheduler has committed.
+    fn detect(&mut self, at_deadline: bool, out: &mut Vec<Effect>) {
+        let Phase::Detect { live, .. } = &self.phase else { return };
+        let Some(committee) = &self.committee else { return };
+        let seats = committee.workers.len();
+        let stragglers = usize::from(self.parameters.allowed_stragglers);
+        let tally = Tally::of(live.votes.values().filter(|v| v.as_worker));
+        let missing: Vec<NodeId> = committee.workers.iter().filter(|w| !live.votes.contains_key(w)).copied().collect();
+        let needed = if at_deadline { seats.saturating_sub(stragglers) } else { seats };
+        if tally.votes.len() > 1 {
+            return self.enter_resolve(DiscrepancyCause::Votes, out);
+        }
+        if tally.failures > stragglers {
+            return self.enter_resolve(DiscrepancyCause::Failures, out);
+        }
+        if tally.highest() >= needed {
+            return self.finalize(false, missing, out);
+        }
+        if at_deadline {
+            for node in missing {
+                self.charge(node, ChargeReason::WorkerAbsent, out);
+            }
+            self.enter_resolve(DiscrepancyCause::Timeout, out);
+        }
+    }
+
+    fn enter_resolve(&mut self, cause: DiscrepancyCause, out: &mut Vec<Effect>) {
+        let Phase::Detect { live, .. } = std::mem::replace(&mut self.phase, Phase::Suspended) else {
+            // Only `detect` calls this, in that phase.
+            unreachable!("a discrepancy is found while detecting");
+        };
+        let deadline = self.height.saturating_add(self.parameters.resolve_deadline(live.signed.proposal.gas));
+        out.push(Effect::Discrepancy { proposal: live.digest, cause, deadline });
+        self.phase = Phase::Resolve { live, deadline };
+        self.resolve(false, out);
+    }
+
+    /// Counts the backups' votes.
+    fn resolve(&mut self, at_deadline: bool, out: &mut Vec<Effect>) {
+        let Phase::Resolve { live, .. } = &self.phase else { return };
+        let Some(committee) = &self.committee else { return };
+        let seats = committee.backups.len();
+        if seats == 0 {
+            return self.fail(FailReason::NoBackups, None, out);
+        }
+        let tally = Tally::of(live.votes.values().filter(|v| v.as_backup));
+        let scheduler = live.signed.proposal.scheduler;
+        let accepted = live.votes.get(&scheduler).and_then(CastVote::vote);
+        let needed = majority_of(seats);
+        let open = seats.saturating_sub(tally.cast());
+        match tally.majority(seats) {
+            Some(vote) if Some(vote) == accepted => self.finalize(true, Vec::new(), out),
+            Some(vote) => self.scheduler_wrong(vote, out),
+            None if tally.failures >= needed => {
+                self.charge(scheduler, ChargeReason::BatchRefused, out);
+                self.fail(FailReason::Failures, None, out);
+            }
+            None if tally.highest().saturating_add(open) < needed => self.fail(FailReason::NoMajority, None, out),
+            None if at_deadline => {
+                let absent: Vec<NodeId> =
+                    committee.backups.iter().filter(|b| !live.votes.contains_key(b)).copied().collect();
+                for node in absent {
+                    self.charge(node, ChargeReason::BackupAbsent, out);
+                }
+                self.fail(FailReason::Timeout, None, out);
+            }
+            None => {}
+        }
+    }
+
+    /// Accepts the scheduler's result. `missing` are the workers that a deadline found absent.
+    fn finalize(&mut self, discrepancy: bool, missing: Vec<NodeId>, out: &mut Vec<Effect>) {
+        let Some(live) = self.phase.live().cloned() else { return };
+        let Some(cast) = live.votes.get(&live.signed.proposal.scheduler) else {
+            // Detect and resolve are entered with the scheduler's commitment only.
+            unreachable!("a result is accepted with its scheduler's commitment");
+        };
+        let Outcome::Success {
+            io_root,
+            state_root,
+            trace_root,
+            messages_hash: sent,
+            in_messages_hash,
+            in_messages_count,
+        } = cast.commitment.commitment.outcome
+        else {
+            // `check_messages` refuses a scheduler's failure.
+            unreachable!("a scheduler's commitment is a success");
+        };
+        let consumed = usize::try_from(in_messages_count).unwrap_or(usize::MAX);
+        let held = self.offered_in_messages().get(..consumed).map(messages_hash::<InMessage>);
+        if held != Some(in_messages_hash) {
+            return self.fail(FailReason::InMessages, None, out);
+        }
+        let accepted = cast.vote();
+        let agreed: Vec<NodeId> = with_vote(&live, accepted);
+        let wrong: Vec<NodeId> =
+            live.votes.iter().filter(|(_, v)| !v.is_failure() && v.vote() != accepted).map(|(n, _)| *n).collect();
+        let failed: Vec<NodeId> = live.votes.iter().filter(|(_, v)| v.is_failure()).map(|(n, _)| *n).collect();
+        let commitment = cast.commitment.clone();
+        let consumed: Vec<InMessage> = self.in_messages.drain(..consumed).collect();
+        let block = ParaTimeBlock {
+            kind: BlockKind::Normal,
+            proposal: live.digest,
+            io_root,
+            state_root,
+            trace_root,
+            messages_hash: sent,
+            ..self.empty_block(BlockKind::Normal)
+        };
+        self.rounds_accepted = self.rounds_accepted.saturating_add(1);
+        let finalized =
+            Finalized { block, proposal: live.signed, commitment, agreed: agreed.clone(), discrepancy, consumed };
+        out.push(Effect::Finalize(finalized));
+        self.credit(agreed.clone(), out);
+        for node in missing {
+            self.charge(node, ChargeReason::WorkerAbsent, out);
+        }
+        for node in failed {
+            self.charge(node, ChargeReason::Failure, out);
+        }
+        if discrepancy {
+            self.punish(wrong, agreed, out);
+        }
+        self.work_since = None;
+        self.close(block_of(out), out);
+    }
+
+    /// A majority of the backups found another result than the scheduler.
+    fn scheduler_wrong(&mut self, majority: Digest, out: &mut Vec<Effect>) {
+        let Some(live) = self.phase.live().cloned() else { return };
+        let claimed = live.votes.get(&live.signed.proposal.scheduler).and_then(CastVote::vote);
+        let (wrong, right) = (with_vote(&live, claimed), with_vote(&live, Some(majority)));
+        self.fail(FailReason::SchedulerWrong, Some((wrong, right)), out);
+    }
+
+    /// Ends the round without a result. `verdict`: who was wrong, who was right.
+    fn fail(&mut self, reason: FailReason, verdict: Option<(Vec<NodeId>, Vec<NodeId>)>, out: &mut Vec<Effect>) {
+        let block = self.empty_block(BlockKind::RoundFailed);
+        let proposal = self.phase.live().map(|live| live.signed.clone());
+        out.push(Effect::Fail { block: block.clone(), reason, proposal });
+        if let Some((wrong, right)) = verdict {
+            self.punish(wrong, right, out);
+        }
+        self.close(Some(block), out);
+    }
+
+    fn epoch_ended(
+        &mut self,
+        committee: Option<Committee>,
+        epoch: Epoch,
+        epoch_end: Height,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), RoundError> {
+        if let Some(committee) = &committee {
+            self.parameters.fits(self.paratime, committee)?;
+        }
+        let handover = Handover { committee, epoch, epoch_end };
+        match &self.phase {
+            Phase::Resolve { .. } => self.handover = Some(handover),
+            Phase::Suspended if handover.committee.is_none() => self.hand_over(handover, out),
+            Phase::Suspended | Phase::Idle { .. } | Phase::Announced { .. } | Phase::Detect { .. } => {
+                let proposal = self.phase.live().map(|live| live.signed.clone());
+                let (kind, stays) = match handover.committee {
+                    Some(_) => (BlockKind::EpochTransition, true),
+                    None => (BlockKind::Suspended, false),
+                };
+                let block = self.empty_block(kind);
+                out.push(match stays {
+                    true => Effect::EpochTransition { block: block.clone(), proposal },
+                    false => Effect::Suspend { block: block.clone(), proposal },
+                });
+                self.handover = Some(handover);
+                self.close(Some(block), out);
+            }
+        }
+        Ok(())
+    }
+
+    fn suspend(&mut self, out: &mut Vec<Effect>) {
+        let handover = Handover { committee: None, epoch: self.epoch, epoch_end: self.epoch_end };
+        match &self.phase {
+            Phase::Suspended => {}
+            Phase::Resolve { .. } => {
+                // An epoch that ended meanwhile stays ended.
+                let (epoch, epoch_end) =
+                    self.handover.as_ref().map_or((self.epoch, self.epoch_end), |h| (h.epoch, h.epoch_end));
+                self.handover = Some(Handover { committee: None, epoch, epoch_end });
+            }
+            Phase::Idle { .. } | Phase::Announced { .. } | Phase::Detect { .. } => {
+                let proposal = self.phase.live().map(|live| live.signed.clone());
+                let block = self.empty_block(BlockKind::Suspended);
+                out.push(Effect::Suspend { block: block.clone(), proposal });
+                self.handover = Some(handover);
+                self.close(Some(block), out);
+            }
+        }
+    }
+
+    fn queue(&mut self, message: InMessage) -> Result<(), RoundError> {
+        if message.id != self.next_in_message {
+            return Err(RoundError::InMessageId { given: message.id, expected: self.next_in_message });
+        }
+        if self.in_messages.len() >= MAX_QUEUED_IN_MESSAGES {
+            return Err(RoundError::QueueFull { limit: MAX_QUEUED_IN_MESSAGES, unit: "messages" });
+        }
+        let bytes = self.in_messages.iter().fold(message.data.len(), |sum, m| sum.saturating_add(m.data.len()));
+        if bytes > MAX_QUEUED_IN_MESSAGE_BYTES {
+            return Err(RoundError::QueueFull { limit: MAX_QUEUED_IN_MESSAGE_BYTES, unit: "bytes" });
+        }
+        self.in_messages.push(message);
+        self.next_in_message = self.next_in_message.saturating_add(1);
+        self.work_since.get_or_insert(self.height);
+        Ok(())
+    }
+
+    /// The block that ends the round under way without a result: the state stays.
+    fn empty_block(&self, kind: BlockKind) -> ParaTimeBlock {
+        ParaTimeBlock {
+            paratime: self.paratime,
+            round: self.round(),
+            kind,
+            previous_hash: self.last_hash,
+            height: self.height,
+            proposal: Digest::ZERO,
+            io_root: Digest::ZERO,
+            state_root: self.last.state_root,
+            trace_root: Digest::ZERO,
+            messages_hash: messages_hash::<OutMessage>(&[]),
+        }
+    }
+
+    /// Starts the next round after `block`. The phase goes first, and with it every deadline.
+    fn close(&mut self, block: Option<ParaTimeBlock>, out: &mut Vec<Effect>) {
+        self.phase = match self.committee {
+            Some(_) => Phase::Idle { from_rank: 0, since: self.height },
+            None => Phase::Suspended,
+        };
+        if let Some(block) = block {
+            self.last_hash = block.hash();
+            self.last = block;
+        }
+        self.in_messages_offered = u32::try_from(self.in_messages.len()).unwrap_or(u32::MAX);
+        if self.work_since.is_some() || !self.in_messages.is_empty() {
+            self.work_since = Some(self.height);
+        }
+        if let Some(handover) = self.handover.take() {
+            self.hand_over(handover, out);
+        }
+    }
+
+    fn hand_over(&mut self, next: Handover, out: &mut Vec<Effect>) {
+        if next.epoch != self.epoch {
+            let records = std::mem::take(&mut self.records);
+            let rounds = std::mem::take(&mut self.rounds_accepted);
+            out.push(Effect::EpochSettled { epoch: self.epoch, rounds, records });
+        }
+        self.phase = match next.committee {
+            Some(_) => Phase::Idle { from_rank: 0, since: self.height },
+            None => Phase::Suspended,
+        };
+        self.committee = next.committee;
+        self.epoch = next.epoch;
+        self.epoch_end = next.epoch_end;
+    }
+
+    fn credit(&mut self, nodes: Vec<NodeId>, out: &mut Vec<Effect>) {
+        for node in &nodes {
+            let record = self.records.entry(*node).or_default();
+            record.live_rounds = record.live_rounds.saturating_add(1);
+        }
+        out.push(Effect::LivenessCredit { nodes });
+    }
+
+    fn charge(&mut self, node: NodeId, reason: ChargeReason, out: &mut Vec<Effect>) {
+        let record = self.records.entry(node).or_default();
+        let count = match reason {
+            ChargeReason::NoProposal | ChargeReason::SchedulerSilent | ChargeReason::BatchRefused => {
+                &mut record.missed_proposals
+            }
+            ChargeReason::WorkerAbsent => &mut record.absent_as_worker,
+            ChargeReason::BackupAbsent => &mut record.absent_as_backup,
+            ChargeReason::Failure => &mut record.failures,
+            // Counted by `punish`, which decides between a charge and a slash.
+            ChargeReason::WrongResult => &mut 0,
+        };
+        *count = count.saturating_add(1);
+        out.push(Effect::ChargeLiveness { node, reason });
+    }
+
+    /// Counts wrong results, and slashes from `slash_from` on; earlier ones cost liveness.
+    fn punish(&mut self, wrong: Vec<NodeId>, agreed: Vec<NodeId>, out: &mut Vec<Effect>) {
+        debug_assert!(wrong.iter().collect::<BTreeSet<_>>().is_disjoint(&agreed.iter().collect()), "right or wrong");
+        let mut nodes = Vec::new();
+        for node in wrong {
+            let record = self.records.entry(node).or_default();
+            record.wrong_results = record.wrong_results.saturating_add(1);
+            if record.wrong_results >= self.parameters.slash_from {
+                nodes.push(node);
+            } else {
+                self.charge(node, ChargeReason::WrongResult, out);
+            }
+        }
+        if !nodes.is_empty() {
+            out.push(Effect::SlashWrongResult { nodes, agreed });
+        }
+    }
+}
+
+/// The nodes that voted for this value, in the order of their keys.
+fn with_vote(live: &Live, vote: Option<Digest>) -> Vec<NodeId> {
+    live.votes.iter().filter(|(_, v)| v.vote().is_some() && v.vote() == vote).map(|(n, _)| *n).collect()
+}
+
+/// The terminal block among the effects so far.
+fn block_of(out: &[Effect]) -> Option<ParaTimeBlock> {
+    out.iter().find_map(Effect::block).cloned()
+}
+
+/// The scheduler's messages must be those that it signed for; nobody else attaches any.
+fn check_messages(signed: &SignedCommitment, is_scheduler: bool) -> Result<(), RoundError> {
+    let node = signed.commitment.node;
+    if !is_scheduler {
+        return match signed.messages.is_empty() {
+            true => Ok(()),
+            false => Err(RoundError::UnexpectedMessages { node }),
+        };
+    }
+    let Outcome::Success { messages_hash: named, .. } = &signed.commitment.outcome else {
+        return Err(RoundError::SchedulerFailure { node });
+    };
+    let (actual, limit) = (signed.messages.len(), limits::MAX_MESSAGES_PER_ROUND);
+    if actual > limit {
+        return Err(RoundError::TooManyMessages { actual, limit });
+    }
+    match messages_hash(&signed.messages) == *named {
+        true => Ok(()),
+        false => Err(RoundError::BadMessages { node }),
+    }
+}
