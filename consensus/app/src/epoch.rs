@@ -1,0 +1,102 @@
+//! Epochs: spans of blocks with one beacon value, one set of committees and one set of validators.
+//!
+//! The last block of an epoch, after its transactions and its rounds, closes the beacon, frees debonded stake, drops
+//! long-expired nodes, elects validators and committees, and hands the committees to the round machines.
+
+use crate::genesis::{ConsensusGenesis, ConsensusParameters};
+use crate::{ValidatorSet, beacon, election, keys, registry, rounds, staking, stored, validators};
+use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::{ChainContext, Digest, Epoch, Event, Height};
+use parallax_state::{Overlay, StateError, StateView};
+use serde::{Deserialize, Serialize};
+
+/// The epoch under way.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct EpochInfo {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Its first height.
+    pub first_height: Height,
+    /// The first height of the next one.
+    pub next_first_height: Height,
+    /// Its entropy.
+    pub entropy: Digest,
+    /// Whether enough validators contributed for it to have committees.
+    pub committees: bool,
+}
+
+/// Writes epoch 0, which begins at height 1.
+pub(crate) fn genesis(overlay: &mut Overlay<'_>, document: &ConsensusGenesis) -> EpochInfo {
+    let first_height = Height(1);
+    let info = EpochInfo {
+        epoch: Epoch::ZERO,
+        first_height,
+        next_first_height: first_height.saturating_add(document.parameters.epoch_blocks),
+        entropy: document.beacon,
+        committees: true,
+    };
+    stored::write(overlay, keys::epoch(), &info);
+    info
+}
+
+/// The epoch under way.
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn current(view: &dyn StateView) -> Result<EpochInfo, StateError> {
+    stored::require(view, &keys::epoch())
+}
+
+/// What the end of an epoch led to.
+#[derive(Default)]
+pub(crate) struct Turned {
+    pub(crate) events: Vec<Event>,
+    pub(crate) validators: Option<ValidatorSet>,
+}
+
+/// Ends the epoch if `height` is its last block.
+pub(crate) fn end_block(
+    overlay: &mut Overlay<'_>,
+    chain: ChainContext,
+    height: Height,
+    parameters: &ConsensusParameters,
+) -> Result<Turned, StateError> {
+    let now = current(overlay)?;
+    if height.next() < now.next_first_height {
+        return Ok(Turned::default());
+    }
+    let seats = validators::at(overlay, height)?;
+    let beacon = beacon::close(overlay, chain, &now, &seats, parameters)?;
+    let next = EpochInfo {
+        epoch: now.epoch.next(),
+        first_height: now.next_first_height,
+        next_first_height: now.next_first_height.saturating_add(parameters.epoch_blocks),
+        entropy: beacon.entropy,
+        committees: beacon.enough,
+    };
+    stored::write(overlay, keys::epoch(), &next);
+    let mut events = vec![
+        Event::new("beacon.epoch")
+            .with("epoch", next.epoch)
+            .with("first_height", next.first_height)
+            .with("contributions", beacon.contributions)
+            .with("committees", beacon.enough),
+    ];
+    events.extend(staking::release(overlay, next.epoch)?);
+    events.extend(registry::expire(overlay, next.epoch, parameters)?);
+    let validators = election::validators(overlay, parameters, next.epoch)?;
+    for paratime in registry::paratimes(overlay)? {
+        let committee = if next.committees {
+            election::committee(overlay, parameters, &paratime, next.epoch, &next.entropy)?
+        } else {
+            None
+        };
+        events.push(match &committee {
+            Some(committee) => election::elected(&paratime.id, committee),
+            None if next.committees => election::not_elected(&paratime.id, next.epoch, "too few nodes can be elected"),
+            None => election::not_elected(&paratime.id, next.epoch, "too few beacon proofs"),
+        });
+        events.extend(rounds::epoch_ended(overlay, height, parameters, &paratime.id, committee, &next)?);
+    }
+    Ok(Turned { events, validators })
+}

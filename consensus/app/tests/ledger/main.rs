@@ -1,0 +1,13 @@
+//! The ledger as an engine drives it, on a store in memory.
+
+// clippy's exception for tests covers functions marked as tests, not the helpers that they share.
+#![allow(clippy::unwrap_used)]
+
+mod blocks;
+mod epochs;
+mod genesis;
+mod properties;
+mod results;
+mod snapshots;
+mod support;
+mod transactions;
