@@ -1,0 +1,166 @@
+//! Two workers and three backups on a toy chain, all in one process.
+
+use super::testing::*;
+use super::*;
+use parallax_rounds::{BlockKind, ChargeReason, Effect, FailReason};
+
+fn transactions(n: u8) -> Vec<Vec<u8>> {
+    (0..n).map(|i| vec![i; 40]).collect()
+}
+
+/// Submits, runs until everything is executed everywhere, and compares the states.
+async fn run(network: &mut Network, all: &[Vec<u8>]) {
+    for tx in all {
+        network.submit(tx);
+    }
+    network.until_pools_are_empty().await;
+    network.check_states(all);
+}
+
+#[tokio::test]
+async fn honest_nodes_execute_everything_in_clean_rounds_and_all_states_agree() {
+    let mut network = Network::new(&[]);
+    let all = transactions(8);
+    run(&mut network, &all).await;
+    let chain = lock(&network.chain);
+    assert_eq!(chain.count(|e| matches!(e, Effect::Finalize(done) if !done.discrepancy)), 3, "three a batch");
+    assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. } | Effect::Discrepancy { .. })), 0);
+    assert_eq!(chain.slashed(), []);
+}
+
+#[tokio::test]
+async fn a_lying_worker_is_outvoted_slashed_and_follows_the_accepted_state() {
+    for liar in [0, 1] {
+        let mut network = Network::new(&[(liar, FaultKind::WrongRoot)]);
+        let all = transactions(8);
+        run(&mut network, &all).await;
+        let chain = lock(&network.chain);
+        assert_eq!(chain.slashed(), [key(liar).public()], "it lies once");
+        assert_eq!(chain.count(|e| matches!(e, Effect::Finalize(done) if done.discrepancy)), 1);
+        assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. })), 0, "no failed round");
+    }
+}
+
+#[tokio::test]
+async fn a_lying_scheduler_fails_its_round_and_the_next_one_executes_its_transactions() {
+    let mut network = Network::new(&[(1, FaultKind::WrongRootScheduler)]);
+    let all = transactions(4);
+    run(&mut network, &all).await;
+    let chain = lock(&network.chain);
+    assert_eq!(chain.slashed(), [key(1).public()]);
+    assert_eq!(chain.count(|e| matches!(e, Effect::Fail { reason: FailReason::SchedulerWrong, .. })), 1);
+    assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::RoundFailed);
+}
+
+#[tokio::test]
+async fn a_silent_node_costs_time_and_liveness_and_no_result() {
+    let mut network = Network::new(&[(1, FaultKind::Silent)]);
+    let all = transactions(2);
+    run(&mut network, &all).await;
+    let chain = lock(&network.chain);
+    let me = key(1).public();
+    // In round 1 it is the scheduler: the next rank takes over and the backups stand in for its vote.
+    let charged = |wanted| chain.count(|e| *e == Effect::ChargeLiveness { node: me, reason: wanted });
+    assert_eq!(charged(ChargeReason::SchedulerSilent), 1);
+    assert_eq!(charged(ChargeReason::WorkerAbsent), 1);
+    assert_eq!(chain.slashed(), []);
+    assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal, "no failed round");
+}
+
+#[tokio::test]
+async fn a_worker_that_votes_failure_is_outvoted_without_a_timeout_or_a_slash() {
+    let mut network = Network::new(&[(0, FaultKind::Failure)]);
+    let all = transactions(2);
+    run(&mut network, &all).await;
+    let chain = lock(&network.chain);
+    let reason = ChargeReason::Failure;
+    assert_eq!(chain.count(|e| *e == Effect::ChargeLiveness { node: key(0).public(), reason }), 1);
+    assert_eq!(chain.slashed(), []);
+    assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. })), 0);
+}
+
+#[tokio::test]
+async fn a_corrupt_ciphertext_from_a_peer_is_detected_and_fetched_elsewhere() {
+    let mut network = Network::new(&[]);
+    // The first peer that every backup asks.
+    *lock(&network.wire.corrupt) = Some(key(0).public());
+    let all = transactions(3);
+    run(&mut network, &all).await;
+    assert_eq!(lock(&network.chain).count(|e| matches!(e, Effect::Discrepancy { .. })), 0);
+}
+
+/// Every node crashes once before or after this step; then everything must still end right.
+async fn crash_everyone_at(place: Where, step: CrashStep) -> usize {
+    let faults: Vec<_> = (0..5).map(|n| (n, FaultKind::CrashAt(place, step))).collect();
+    let mut network = Network::new(&faults);
+    let all = transactions(11);
+    run(&mut network, &all).await;
+    let rounds = lock(&network.chain).state.last_block().round.0;
+    network.until_applied(rounds).await;
+    network.check_states(&all);
+    let chain = lock(&network.chain);
+    assert_eq!(chain.slashed(), [], "{place}-{step}: a crash is no lie");
+    assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. })), 0, "{place}-{step}: no round is lost");
+    network.nodes.iter().map(|node| node.crashes).sum()
+}
+
+#[tokio::test]
+async fn a_crash_of_every_node_at_any_step_loses_nothing_and_makes_nobody_an_equivocator() {
+    for step in CrashStep::ALL {
+        for place in [Where::Before, Where::After] {
+            let crashes = crash_everyone_at(place, step).await;
+            let least = match step {
+                // Backups take no part in clean rounds; only workers schedule and commit.
+                CrashStep::Propose | CrashStep::PublishProposal | CrashStep::SubmitAnnounce => 2,
+                CrashStep::Persist | CrashStep::StartExecution | CrashStep::StoreResult => 2,
+                CrashStep::SubmitCommitment => 2,
+                CrashStep::FetchResult | CrashStep::Cancel => 3,
+                CrashStep::FetchTransactions | CrashStep::CommitState | CrashStep::Prune => 5,
+            };
+            assert!(crashes >= least, "{place}-{step}: {crashes} nodes crashed, at least {least} should");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_would_vote_otherwise_after_a_crash_sends_its_first_vote_again() {
+    for (place, step) in [(Where::After, CrashStep::Persist), (Where::Before, CrashStep::SubmitCommitment)] {
+        let mut network = Network::new(&[(0, FaultKind::CrashAt(place, step))]);
+        network.decays = Some(0);
+        let all = transactions(3);
+        run(&mut network, &all).await;
+        assert_eq!(network.nodes[0].crashes, 1);
+        let chain = lock(&network.chain);
+        assert_eq!(chain.slashed(), []);
+        assert_eq!(chain.count(|e| matches!(e, Effect::Finalize(done) if !done.discrepancy)), 1, "{place}-{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_genesis_state_is_told_so() {
+    let store: Arc<dyn parallax_state::Store> = Arc::new(parallax_memory_store::MemoryStore::new());
+    let network = Network::new(&[]);
+    let setup = WorkerSetup {
+        config: WorkerConfig {
+            chain: CHAIN,
+            paratime: paratime(),
+            key: key(0),
+            flush_blocks: 0,
+            resubmit_blocks: 1,
+            retention_rounds: 1,
+        },
+        ledger: ToyLedger(Arc::clone(&network.chain)),
+        transport: Wire::default(),
+        pool: ToyPool::default(),
+        runtime: Arc::new(Toy { salt: 0 }),
+        fhe: Arc::new(parallax_clear::ClearBackend::new(vec![KEY])),
+        database: Database::open(Arc::clone(&store)).unwrap(),
+        journal: Arc::new(crate::StoreJournal::open(store, paratime()).unwrap()),
+        executor: Executor::new(1).unwrap(),
+        crash: Arc::new(crate::NoCrash),
+        fault: None,
+        retry: Duration::from_millis(1),
+    };
+    let Err(error) = Worker::new(setup) else { panic!("there is no genesis") };
+    assert_eq!(error, WorkerError::NoGenesis(paratime()));
+}

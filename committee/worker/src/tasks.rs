@@ -1,0 +1,393 @@
+//! What takes long: planning, fetching, executing, committing a state.
+
+use crate::event::WorkerEvent;
+use crate::fault::{FaultKind, wrong};
+use crate::results::RoundResult;
+use crate::seams::{CrashStep, Ledger, PeerRequest, PeerResponse, Pool, Transport, Where};
+use crate::shell::{Context, WorkerError};
+use parallax_primitives::message::OutMessage;
+use parallax_primitives::{Digest, Gas, NodeId, Round, limits};
+use parallax_rounds::{BlockKind, Outcome, ParaTimeBlock, SignedProposal, messages_hash};
+use parallax_runtime::paratime::tx_digest;
+use parallax_runtime::{Abort, Execution, RoundContext};
+use parallax_state::{StateError, blob_digest};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What comes back from a task.
+pub(crate) enum TaskEvent {
+    Worker(WorkerEvent),
+    Fatal(WorkerError),
+}
+
+/// Runs what reads or writes the disk for long off the async threads.
+pub(crate) async fn blocking<R: Send + 'static>(job: impl FnOnce() -> R + Send + 'static) -> R {
+    match tokio::task::spawn_blocking(job).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking jobs are cancelled only when the runtime shuts down; nobody waits for the answer then.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Chooses a batch and makes it durable.
+pub(crate) async fn propose<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    round: RoundContext,
+    limit: Gas,
+) -> Result<(), WorkerError> {
+    let number = round.round;
+    let worker = Arc::clone(&context);
+    let batch = blocking(move || plan(&worker, &round, limit)).await;
+    let batch = match batch {
+        Ok(batch) => Some(batch),
+        Err(abort) => {
+            tracing::warn!(round = number.0, error = %abort, "worker.plan_failed");
+            None
+        }
+    };
+    context.tell(WorkerEvent::Planned { round: number, batch }).await;
+    Ok(())
+}
+
+fn plan<L, T, P: Pool>(
+    context: &Context<L, T, P>,
+    round: &RoundContext,
+    limit: Gas,
+) -> Result<(Vec<Digest>, Gas), Abort> {
+    let view = context.results.snapshot(round.round.saturating_sub(1))?;
+    let mut candidates = context.pool.candidates(limits::MAX_BATCH_TXS, limits::MAX_BATCH_BYTES);
+    candidates.truncate(fitting(&candidates));
+    let first = context.runtime.plan(&view, round, &candidates, limit)?;
+    candidates.truncate(first.take);
+    // The gas of exactly this batch: what every replica will compute before it executes.
+    let plan = context.runtime.plan(&view, round, &candidates, limit)?;
+    if plan.take != candidates.len() || plan.gas > limit {
+        return Err(Abort::Local(format!("queued work of gas {} does not fit the limit {limit} now", plan.gas)));
+    }
+    context.results.put_batch(round.round, &candidates)?;
+    Ok((candidates.iter().map(|tx| tx_digest(tx)).collect(), plan.gas))
+}
+
+/// How many of the candidates stay within the limits on number and bytes.
+fn fitting(candidates: &[Vec<u8>]) -> usize {
+    let mut bytes = 0usize;
+    let fits = |tx: &&Vec<u8>| {
+        bytes = bytes.saturating_add(tx.len());
+        bytes <= limits::MAX_BATCH_BYTES && tx.len() <= limits::MAX_PARATIME_TX_BYTES
+    };
+    candidates.iter().take(limits::MAX_BATCH_TXS).take_while(fits).count()
+}
+
+/// Whether these are the transactions of the proposal, within the limits.
+fn is_batch_of(signed: &SignedProposal, transactions: &[Vec<u8>]) -> bool {
+    transactions.len() == signed.proposal.transactions.len()
+        && transactions.iter().zip(&signed.proposal.transactions).all(|(tx, digest)| tx_digest(tx) == *digest)
+}
+
+/// Everyone but this node, `first` first.
+fn peers<L: Ledger, T, P>(context: &Context<L, T, P>, first: Option<NodeId>) -> Result<Vec<NodeId>, WorkerError> {
+    let mut peers: Vec<NodeId> = first.into_iter().collect();
+    for peer in context.ledger.peers(context.paratime)? {
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
+    peers.retain(|peer| *peer != context.me);
+    Ok(peers)
+}
+
+/// Gets a batch: from this node's own disk or pool, else from the scheduler, else from anyone. Does not give up; the
+/// state machine cancels it when the proposal falls.
+pub(crate) async fn fetch_batch<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    signed: SignedProposal,
+) -> Result<(), WorkerError> {
+    let (round, batch_root) = (signed.proposal.round, signed.proposal.batch_root);
+    let mut transactions = match context.results.batch(round, &batch_root)? {
+        Some(held) => Some(held),
+        None => signed.proposal.transactions.iter().map(|digest| context.pool.get(digest)).collect(),
+    };
+    while transactions.is_none() {
+        for peer in peers(&context, Some(signed.proposal.scheduler))? {
+            let request = PeerRequest::Batch { round, batch_root };
+            match context.transport.request(context.paratime, peer, request).await {
+                Some(PeerResponse::Batch(Some(given))) if is_batch_of(&signed, &given) => {
+                    transactions = Some(given);
+                    break;
+                }
+                Some(PeerResponse::Batch(None)) | None => {}
+                Some(_) => tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_batch"),
+            }
+        }
+        if transactions.is_none() {
+            tokio::time::sleep(context.retry).await;
+        }
+    }
+    if let Some(transactions) = transactions {
+        let results = context.results.clone();
+        blocking(move || results.put_batch(round, &transactions)).await?;
+    }
+    context.tell(WorkerEvent::TransactionsArrived { proposal: signed.proposal.digest() }).await;
+    Ok(())
+}
+
+/// One execution.
+pub(crate) struct Order {
+    pub(crate) signed: SignedProposal,
+    pub(crate) round: RoundContext,
+    pub(crate) is_worker: bool,
+    pub(crate) max_gas: Gas,
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+/// Why an execution has no result.
+enum Stop {
+    Abort(Abort),
+    Fatal(WorkerError),
+}
+
+impl<E: Into<Abort>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Abort(error.into())
+    }
+}
+
+/// Executes on the FHE threads and makes the result durable.
+pub(crate) async fn execute<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    order: Order,
+) -> Result<(), WorkerError> {
+    let proposal = order.signed.proposal.digest();
+    let worker = Arc::clone(&context);
+    let answer = context.executor.run(move || run(&worker, &order, proposal)).await;
+    let event = match answer {
+        Ok(Ok((outcome, messages))) => WorkerEvent::Executed { proposal, outcome, messages },
+        Ok(Err(Stop::Fatal(error))) => return Err(error),
+        Ok(Err(Stop::Abort(abort))) => {
+            if abort != Abort::Cancelled {
+                tracing::warn!(%proposal, error = %abort, "worker.execution_failed");
+            }
+            WorkerEvent::Aborted { proposal, abort }
+        }
+        Err(_) => {
+            let abort = Abort::Local("the FHE threads are busy or the execution panicked; see the log".to_owned());
+            WorkerEvent::Aborted { proposal, abort }
+        }
+    };
+    context.tell(event).await;
+    Ok(())
+}
+
+fn run<L: Ledger, T: Transport, P: Pool>(
+    context: &Context<L, T, P>,
+    order: &Order,
+    proposal: Digest,
+) -> Result<(Outcome, Vec<OutMessage>), Stop> {
+    let (round, header) = (&order.round, &order.signed.proposal);
+    let cancelled = || order.cancelled.load(Ordering::SeqCst);
+    if cancelled() {
+        return Err(Abort::Cancelled.into());
+    }
+    let batch = context
+        .results
+        .batch(round.round, &header.batch_root)?
+        .ok_or_else(|| Abort::Local("the batch is no longer on the disk".to_owned()))?;
+    let view = context.results.snapshot(round.round.saturating_sub(1))?;
+    check_bounds(&batch)?;
+    // From public data alone, so that every replica reaches the same verdict before any FHE work.
+    let plan = context.runtime.plan(&view, round, &batch, order.max_gas)?;
+    if plan.take != batch.len() || plan.gas != header.gas {
+        let reason = format!(
+            "it announces {} transactions with gas {}, the rules give {} with gas {}",
+            batch.len(),
+            header.gas,
+            plan.take,
+            plan.gas
+        );
+        return Err(Abort::InvalidBatch(reason).into());
+    }
+    let started = std::time::Instant::now();
+    let execution = context.runtime.execute(&view, round, &batch, &*context.fhe, &cancelled)?;
+    drop(view);
+    if execution.messages.len() > limits::MAX_MESSAGES_PER_ROUND {
+        return Err(Abort::Local("the ParaTime sends more messages than a round may".to_owned()).into());
+    }
+    let mut outcome = outcome(context, round, &execution)?;
+    tracing::info!(
+        round = round.round.0,
+        transactions = batch.len(),
+        pbs = execution.pbs,
+        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "worker.executed"
+    );
+    // The round may have ended meanwhile: then the accepted result is here or on its way, and this one must not take
+    // its place.
+    if cancelled() || context.results.applied()?.is_some_and(|applied| applied >= round.round) {
+        return Err(Abort::Cancelled.into());
+    }
+    let store = || -> Result<(), WorkerError> {
+        context.pass(Where::Before, CrashStep::StoreResult)?;
+        context.results.put_execution(round.round, proposal, &execution)?;
+        context.pass(Where::After, CrashStep::StoreResult)
+    };
+    store().map_err(Stop::Fatal)?;
+    lie(context, order, &mut outcome)?;
+    Ok((outcome, execution.messages))
+}
+
+fn check_bounds(batch: &[Vec<u8>]) -> Result<(), Abort> {
+    let bytes = batch.iter().fold(0usize, |sum, tx| sum.saturating_add(tx.len()));
+    let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
+    if bytes > limits::MAX_BATCH_BYTES || longest > limits::MAX_PARATIME_TX_BYTES {
+        return Err(Abort::InvalidBatch(format!(
+            "it has {bytes} bytes (limit {}), its longest transaction {longest} (limit {})",
+            limits::MAX_BATCH_BYTES,
+            limits::MAX_PARATIME_TX_BYTES
+        )));
+    }
+    Ok(())
+}
+
+fn outcome<L, T, P>(context: &Context<L, T, P>, round: &RoundContext, execution: &Execution) -> Result<Outcome, Abort> {
+    let consumed = usize::try_from(execution.in_messages_count)
+        .ok()
+        .and_then(|count| round.in_messages.get(..count))
+        .ok_or_else(|| Abort::Local("the ParaTime consumes more messages than wait".to_owned()))?;
+    Ok(Outcome::Success {
+        io_root: execution.io_root(),
+        state_root: context.results.root_with(round.round, &execution.changes)?,
+        trace_root: execution.trace.root(),
+        messages_hash: messages_hash(&execution.messages),
+        in_messages_hash: messages_hash(consumed),
+        in_messages_count: execution.in_messages_count,
+    })
+}
+
+/// The faults `wrong-root` and `wrong-root-scheduler`.
+fn lie<L, T, P>(context: &Context<L, T, P>, order: &Order, outcome: &mut Outcome) -> Result<(), StateError> {
+    let Some(fault) = context.fault else { return Ok(()) };
+    let mine = order.signed.proposal.scheduler == context.me;
+    let now = match fault {
+        FaultKind::WrongRoot => order.is_worker && !mine,
+        FaultKind::WrongRootScheduler => mine,
+        _ => false,
+    };
+    if let Outcome::Success { state_root, .. } = outcome
+        && now
+        && context.journal.once(&fault.to_string())?
+    {
+        tracing::warn!(round = order.round.round.0, "worker.fault_wrong_root");
+        *state_root = wrong(*state_root);
+    }
+    Ok(())
+}
+
+/// Commits the state after a round from what is held here.
+pub(crate) async fn commit_state<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    round: Round,
+) -> Result<(), WorkerError> {
+    let Some(block) = context.ledger.block(context.paratime, round)? else {
+        tracing::warn!(round = round.0, "worker.block_not_kept");
+        context.tell(WorkerEvent::FetchFailed { round }).await;
+        return Ok(());
+    };
+    let (results, held) = (context.results.clone(), block.clone());
+    let done = blocking(move || results.commit_held(&held)).await?;
+    if !done {
+        context.tell(WorkerEvent::ResultMissing { round }).await;
+        return Ok(());
+    }
+    applied(&context, &block).await
+}
+
+/// Tells pool and state machine that a round's state is committed.
+async fn applied<L: Ledger, T: Transport, P: Pool>(
+    context: &Context<L, T, P>,
+    block: &ParaTimeBlock,
+) -> Result<(), WorkerError> {
+    let executed = match block.kind {
+        BlockKind::Normal => context.results.result(block.round, &block.proposal)?,
+        BlockKind::RoundFailed | BlockKind::EpochTransition | BlockKind::Suspended => None,
+    };
+    let transactions = executed.map_or_else(Vec::new, |result| result.transactions());
+    tracing::info!(
+        round = block.round.0, kind = ?block.kind, state_root = %block.state_root, "worker.state_committed"
+    );
+    context.pool.applied(block.round, &transactions);
+    context.tell(WorkerEvent::Applied { round: block.round }).await;
+    Ok(())
+}
+
+/// Gets the accepted result of a round from peers, one after the other, and commits it if its root is the finalised
+/// one. Executing again would cost as much FHE work as the committee's; the root makes a peer's result as good.
+pub(crate) async fn fetch_result<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    round: Round,
+) -> Result<(), WorkerError> {
+    if let Some(block) = context.ledger.block(context.paratime, round)? {
+        let all = peers(&context, None)?;
+        for peer in &all {
+            let Some(result) = ask_result(&context, *peer, &block).await else { continue };
+            let Some(blobs) = ask_blobs(&context, *peer, &all, &result).await? else { continue };
+            let (results, accepted) = (context.results.clone(), block.clone());
+            if blocking(move || results.commit_fetched(&accepted, &result, blobs)).await? {
+                return applied(&context, &block).await;
+            }
+            tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_result");
+        }
+    }
+    context.tell(WorkerEvent::FetchFailed { round }).await;
+    Ok(())
+}
+
+async fn ask_result<L: Ledger, T: Transport, P: Pool>(
+    context: &Context<L, T, P>,
+    peer: NodeId,
+    block: &ParaTimeBlock,
+) -> Option<RoundResult> {
+    let request = PeerRequest::Result { round: block.round, proposal: block.proposal };
+    match context.transport.request(context.paratime, peer, request).await {
+        Some(PeerResponse::Result(Some(result)))
+            if result.round == block.round
+                && result.proposal == block.proposal
+                && result.io_root() == block.io_root =>
+        {
+            Some(result)
+        }
+        _ => None,
+    }
+}
+
+/// The ciphertexts of a result that are not here; `None` if nobody gives one of them.
+async fn ask_blobs<L: Ledger, T: Transport, P: Pool>(
+    context: &Context<L, T, P>,
+    first: NodeId,
+    all: &[NodeId],
+    result: &RoundResult,
+) -> Result<Option<BTreeMap<Digest, Vec<u8>>>, WorkerError> {
+    let mut blobs = BTreeMap::new();
+    for digest in context.results.missing_blobs(result)? {
+        let mut found = None;
+        for peer in std::iter::once(&first).chain(all.iter().filter(|peer| **peer != first)) {
+            let request = PeerRequest::Blob { digest };
+            match context.transport.request(context.paratime, *peer, request).await {
+                Some(PeerResponse::Blob(Some(bytes))) if blob_digest(&bytes) == digest => {
+                    found = Some(bytes);
+                    break;
+                }
+                Some(PeerResponse::Blob(Some(_))) => {
+                    tracing::warn!(%peer, blob = %digest, "worker.peer_sent_a_corrupt_ciphertext");
+                }
+                _ => {}
+            }
+        }
+        let Some(bytes) = found else { return Ok(None) };
+        blobs.insert(digest, bytes);
+    }
+    Ok(Some(blobs))
+}
