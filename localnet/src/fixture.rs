@@ -1,0 +1,190 @@
+//! What a localnet is, as data.
+
+use crate::error::LocalnetError;
+use parallax_consensus_app::genesis::ConsensusParameters;
+use parallax_consensus_app::tx::Role;
+use parallax_consensus_app::{localnet_parameters, localnet_rounds};
+use parallax_primitives::limits::{MAX_COMMITTEE, MAX_VALIDATORS};
+use parallax_primitives::{Amount, Gas};
+use parallax_rounds::RoundParameters;
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// FHE gas of one programmable bootstrap.
+const PBS: u64 = 1_000;
+/// Stake of each node's entity.
+pub const NODE_STAKE: Amount = Amount(1_000_000);
+/// Tokens of each node, for fees.
+pub const NODE_BALANCE: Amount = Amount(1_000_000_000_000);
+/// Tokens of each well-known account, on the ledger and in each ParaTime.
+pub const ACCOUNT_BALANCE: Amount = Amount(1_000_000_000_000_000);
+/// Most well-known accounts.
+pub const MAX_ACCOUNTS: u16 = 10_000;
+
+/// What a localnet is. Equal fixtures give equal networks, but for time, ports and first entropy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixture {
+    /// The chain's name.
+    pub chain_id: String,
+    /// How many validators.
+    pub validators: u16,
+    /// How many compute nodes; at least workers and backups together.
+    pub compute: u16,
+    /// Workers of a committee: the first committee seats `compute-0` and on.
+    pub workers: u16,
+    /// Backups of a committee: the first committee seats those after the workers.
+    pub backups: u16,
+    /// How many key managers; this version runs one.
+    pub key_managers: u16,
+    /// Funded accounts `dev-0` and on, with keys that everyone knows.
+    pub accounts: u16,
+    /// Milliseconds from one block to the next.
+    pub block_interval_ms: u64,
+    /// Programmable bootstraps that a replica is expected to work off in one block: deadlines follow it.
+    pub pbs_per_block: u64,
+    /// Most programmable bootstraps in a batch.
+    pub max_batch_pbs: u64,
+    /// Most jobs that the scheduler decides in a round.
+    pub jobs_per_round: u32,
+    /// Blocks in an epoch; `None` takes the usual length, or a longer one if the deadlines need it.
+    pub epoch_blocks: Option<u64>,
+    /// The first port, or `None` for free ones. RPC servers come first, in the order of the nodes.
+    pub base_port: Option<u16>,
+    /// Threads for FHE work in each compute node; `None` shares the processors among the workers.
+    pub fhe_threads: Option<u16>,
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self {
+            chain_id: "parallax-localnet".to_owned(),
+            validators: 4,
+            compute: 5,
+            workers: 2,
+            backups: 3,
+            key_managers: 1,
+            accounts: 32,
+            block_interval_ms: 500,
+            pbs_per_block: 4,
+            max_batch_pbs: 4_800,
+            jobs_per_round: 2,
+            epoch_blocks: None,
+            base_port: None,
+            fhe_threads: None,
+        }
+    }
+}
+
+/// A fault for one node: `NODE=KIND`. The node knows the kinds and refuses others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultSpec {
+    /// The node's name.
+    pub node: String,
+    /// The kind, for example `wrong-root`.
+    pub kind: String,
+}
+
+impl FromStr for FaultSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((node, kind)) if !node.is_empty() && !kind.is_empty() => {
+                Ok(Self { node: node.to_owned(), kind: kind.to_owned() })
+            }
+            _ => Err(format!("{text:?} is not NODE=KIND, for example compute-1=wrong-root")),
+        }
+    }
+}
+
+impl Fixture {
+    /// Whether such a network can run.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn check(&self) -> Result<(), LocalnetError> {
+        let bad = |field, reason: String| Err(LocalnetError::BadFixture { field, reason });
+        if self.validators == 0 || usize::from(self.validators) > MAX_VALIDATORS {
+            return bad("--validators", format!("{} is not in 1..={MAX_VALIDATORS}", self.validators));
+        }
+        for (field, size) in [("--workers", self.workers), ("--backups", self.backups)] {
+            if usize::from(size) > MAX_COMMITTEE {
+                return bad(field, format!("{size} is more than {MAX_COMMITTEE}"));
+            }
+        }
+        if self.workers < 2 {
+            return bad(
+                "--workers",
+                format!("{} is too few: with one worker nothing is compared; use 2", self.workers),
+            );
+        }
+        let seats = u32::from(self.workers) + u32::from(self.backups);
+        if u32::from(self.compute) < seats {
+            return bad("--compute", format!("{} nodes cannot fill {seats} seats; use at least {seats}", self.compute));
+        }
+        if self.key_managers != 1 {
+            return bad(
+                "--key-managers",
+                format!("{} is not possible: this version decrypts with 1", self.key_managers),
+            );
+        }
+        if self.accounts > MAX_ACCOUNTS {
+            return bad("--accounts", format!("{} is more than {MAX_ACCOUNTS}", self.accounts));
+        }
+        if self.block_interval_ms == 0 || self.pbs_per_block == 0 || self.max_batch_pbs == 0 || self.jobs_per_round == 0
+        {
+            return bad("--block-interval-ms", "intervals, PBS and jobs must be at least 1".to_owned());
+        }
+        if let Some(epoch) = self.epoch_blocks
+            && let Err(e) = self.rounds().validate_epoch(epoch)
+        {
+            return bad("--epoch-blocks", e.to_string());
+        }
+        Ok(())
+    }
+
+    /// How rounds run.
+    pub fn rounds(&self) -> RoundParameters {
+        let usual = localnet_rounds();
+        let windows = usual.proposer_timeout.saturating_mul(u64::from(self.workers));
+        RoundParameters {
+            workers: self.workers,
+            backups: self.backups,
+            gas_per_block: Gas(self.pbs_per_block.saturating_mul(PBS)),
+            max_batch_gas: Gas(self.max_batch_pbs.saturating_mul(PBS)),
+            max_round_interval: usual.max_round_interval.max(windows.saturating_mul(2)),
+            ..usual
+        }
+    }
+
+    /// How the ledger runs.
+    pub fn parameters(&self) -> ConsensusParameters {
+        let (rounds, usual) = (self.rounds(), localnet_parameters());
+        let shortest = rounds.deadline(rounds.max_batch_gas).saturating_mul(10);
+        ConsensusParameters {
+            block_interval_ms: self.block_interval_ms,
+            epoch_blocks: self.epoch_blocks.unwrap_or(shortest.max(usual.epoch_blocks)),
+            ..usual
+        }
+    }
+
+    /// The nodes' names and roles, in order.
+    pub fn nodes(&self) -> Vec<(String, Role)> {
+        let of = |prefix: &str, count: u16, role: Role| {
+            (0..count).map(|i| (format!("{prefix}-{i}"), role)).collect::<Vec<_>>()
+        };
+        let mut all = of("validator", self.validators, Role::Validator);
+        all.extend(of("compute", self.compute, Role::Compute));
+        all.extend(of("kms", self.key_managers, Role::KeyManager));
+        all
+    }
+
+    /// Threads for FHE work in each compute node of this machine.
+    pub fn threads(&self) -> u16 {
+        self.fhe_threads.unwrap_or_else(|| {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            u16::try_from(processors / usize::from(self.workers.max(1))).unwrap_or(u16::MAX).max(1)
+        })
+    }
+}

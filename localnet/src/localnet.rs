@@ -1,0 +1,303 @@
+//! A running localnet: what the command line, the demonstration and the tests drive.
+
+use crate::error::LocalnetError;
+use crate::fixture::{FaultSpec, Fixture};
+use crate::keys::KeySet;
+use crate::plan::{self, Account, Plan, PlannedNode};
+use crate::state::{self, NodePhase, NodeState, SupervisorState};
+use crate::supervisor::{Notice, Notify, Runner, Shared, TAIL_LINES};
+use crate::{lifeline, process};
+use parallax_rpc::{Client, NodeApiClient as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Where a localnet lives unless told otherwise.
+pub const DEFAULT_DIR: &str = ".parallax/localnet";
+/// How long nodes may take to be ready, unless told otherwise.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a node is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(200);
+/// How long one such question may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a localnet is started.
+#[derive(Clone)]
+pub struct StartOptions {
+    /// Its directory; made if it is not there.
+    pub dir: PathBuf,
+    /// Whether a localnet that is there is replaced.
+    pub fresh: bool,
+    /// The node's program; it is run as `PROGRAM node run --home DIR --supervised [--fault KIND]`.
+    pub program: PathBuf,
+    /// Faults, at most one a node.
+    pub faults: Vec<FaultSpec>,
+    /// The key set; obtained from the cache or made if not given.
+    pub keys: Option<KeySet>,
+    /// How long nodes may take to be ready.
+    pub ready_timeout: Duration,
+    /// Told what happens.
+    pub notify: Notify,
+}
+
+impl StartOptions {
+    /// A localnet in this directory, run by this very program, without faults.
+    ///
+    /// # Errors
+    /// If the system does not tell the program's path.
+    pub fn new(dir: &Path) -> Result<Self, LocalnetError> {
+        let program = std::env::current_exe().map_err(crate::error::io("find", Path::new("this program")))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            fresh: false,
+            program,
+            faults: Vec::new(),
+            keys: None,
+            ready_timeout: READY_TIMEOUT,
+            notify: Arc::new(|_| {}),
+        })
+    }
+}
+
+/// Starts localnets.
+#[derive(Debug)]
+pub struct Localnet;
+
+/// A running localnet. Dropping it kills its processes; [`Running::stop`] ends them in order.
+pub struct Running {
+    plan: Plan,
+    faults: Vec<FaultSpec>,
+    ready_timeout: Duration,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    kill: Vec<(String, mpsc::Sender<()>)>,
+    tasks: JoinSet<()>,
+}
+
+impl Localnet {
+    /// Starts a network and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`LocalnetError`]; then no process is left.
+    pub async fn start(fixture: Fixture, options: StartOptions) -> Result<Running, LocalnetError> {
+        let running = Self::launch(fixture, options).await?;
+        match running.wait_ready().await {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the processes of a network and returns at once.
+    ///
+    /// # Errors
+    /// If the fixture or a fault cannot work, a localnet runs in the directory already, keys or files cannot be made,
+    /// or a port is taken.
+    pub async fn launch(fixture: Fixture, options: StartOptions) -> Result<Running, LocalnetError> {
+        let plan = Self::prepare(&fixture, &options).await?;
+        check_faults(&plan, &options.faults)?;
+        let shared = Shared::new(plan.dir.clone(), &plan.nodes, Arc::clone(&options.notify))?;
+        state::save_pid(&plan.dir, std::process::id())?;
+        let (stop, stopped) = watch::channel(false);
+        let (mut tasks, mut kill) = (JoinSet::new(), Vec::new());
+        for node in &plan.nodes {
+            let (sender, receiver) = mpsc::channel(1);
+            kill.push((node.name.clone(), sender));
+            let runner = Runner {
+                shared: Arc::clone(&shared),
+                node: node.clone(),
+                program: options.program.clone(),
+                fault: options.faults.iter().find(|f| f.node == node.name).map(|f| f.kind.clone()),
+                kill: receiver,
+                stop: stopped.clone(),
+            };
+            tasks.spawn(runner.run());
+        }
+        Ok(Running { plan, faults: options.faults, ready_timeout: options.ready_timeout, shared, stop, kill, tasks })
+    }
+
+    /// Makes or finds keys and files, and starts nothing.
+    ///
+    /// # Errors
+    /// As for [`Localnet::launch`].
+    pub async fn prepare(fixture: &Fixture, options: &StartOptions) -> Result<Plan, LocalnetError> {
+        fixture.check()?;
+        if let Some(living) = SupervisorState::of_living(&options.dir) {
+            return Err(LocalnetError::Running { dir: options.dir.clone(), pid: living.pid });
+        }
+        let keys = match options.keys.clone() {
+            Some(keys) => keys,
+            None => obtain_keys().await?,
+        };
+        plan::prepare(&options.dir, fixture, &keys, options.fresh)
+    }
+}
+
+async fn obtain_keys() -> Result<KeySet, LocalnetError> {
+    match tokio::task::spawn_blocking(|| KeySet::obtain(None)).await {
+        Ok(result) => result,
+        Err(error) => Err(LocalnetError::Keys { dir: PathBuf::from("the cache"), reason: error.to_string() }),
+    }
+}
+
+fn check_faults(plan: &Plan, faults: &[FaultSpec]) -> Result<(), LocalnetError> {
+    for (i, fault) in faults.iter().enumerate() {
+        if plan.node(&fault.node).is_none() {
+            let known: Vec<&str> = plan.nodes.iter().map(|n| n.name.as_str()).collect();
+            return Err(LocalnetError::UnknownNode { node: fault.node.clone(), known: known.join(", ") });
+        }
+        if faults[..i].iter().any(|other| other.node == fault.node) {
+            return Err(LocalnetError::BadFixture {
+                field: "--fault",
+                reason: format!("{} has two faults; give a node at most one", fault.node),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Running {
+    /// What runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Names and RPC URLs, validators first.
+    pub fn endpoints(&self) -> Vec<(String, String)> {
+        self.plan.nodes.iter().map(|n| (n.name.clone(), n.rpc_url())).collect()
+    }
+
+    /// The funded accounts.
+    pub fn accounts(&self) -> &[Account] {
+        &self.plan.accounts
+    }
+
+    /// The genesis document's path.
+    pub fn genesis(&self) -> PathBuf {
+        self.plan.genesis()
+    }
+
+    /// The nodes as they stand.
+    pub fn nodes(&self) -> Vec<NodeState> {
+        self.shared.nodes()
+    }
+
+    /// A client for a node.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn client(&self, name: &str) -> Result<Client, LocalnetError> {
+        let node = self.planned(name)?;
+        Client::new(&node.rpc_url()).map_err(|e| LocalnetError::BadFixture { field: "rpc", reason: e.to_string() })
+    }
+
+    fn planned(&self, name: &str) -> Result<&PlannedNode, LocalnetError> {
+        self.plan.node(name).ok_or_else(|| LocalnetError::UnknownNode {
+            node: name.to_owned(),
+            known: self.plan.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Kills a node's process (SIGKILL). It is started again like one that died.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn kill(&self, name: &str) -> Result<(), LocalnetError> {
+        self.planned(name)?;
+        if let Some((_, sender)) = self.kill.iter().find(|(node, _)| node == name) {
+            // A full queue holds a kill that has not been carried out yet; a closed one, a node that has ended.
+            let _ = sender.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Waits until every node is ready. A node with a fault may refuse its configuration: the network goes on without
+    /// it.
+    ///
+    /// # Errors
+    /// If a node without a fault refuses, a node is given up, or one is not ready in time.
+    pub async fn wait_ready(&self) -> Result<(), LocalnetError> {
+        let deadline = Instant::now() + self.ready_timeout;
+        let mut waiting: Vec<(&PlannedNode, String)> =
+            self.plan.nodes.iter().map(|n| (n, "it was not asked yet".to_owned())).collect();
+        loop {
+            let mut still = Vec::new();
+            for (node, _) in waiting {
+                if let Some(reason) = self.ask(node).await? {
+                    still.push((node, reason));
+                }
+            }
+            waiting = still;
+            let Some((node, reason)) = waiting.first() else {
+                self.shared.set_ready();
+                return Ok(());
+            };
+            if Instant::now() >= deadline {
+                return Err(LocalnetError::NotReady {
+                    node: node.name.clone(),
+                    seconds: self.ready_timeout.as_secs(),
+                    reason: reason.clone(),
+                    log: node.log.clone(),
+                    tail: process::tail(&node.log, TAIL_LINES),
+                });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Why a node is not ready, or nothing if it need not be waited for any more.
+    async fn ask(&self, node: &PlannedNode) -> Result<Option<String>, LocalnetError> {
+        let Some(state) = self.shared.node(&node.name) else { return Ok(None) };
+        let message = state.message.clone().unwrap_or_default();
+        match state.phase {
+            NodePhase::Refused if self.faults.iter().any(|f| f.node == node.name) => return Ok(None),
+            NodePhase::Refused => {
+                return Err(LocalnetError::Refused { node: node.name.clone(), message, log: node.log.clone() });
+            }
+            NodePhase::GaveUp => {
+                return Err(LocalnetError::KeepsDying {
+                    node: node.name.clone(),
+                    message,
+                    log: node.log.clone(),
+                    tail: process::tail(&node.log, TAIL_LINES),
+                });
+            }
+            NodePhase::Stopped => return Err(LocalnetError::Interrupted),
+            NodePhase::Planned | NodePhase::Running | NodePhase::Restarting => {}
+        }
+        let health = match Client::with_timeout(&node.rpc_url(), ASK_TIMEOUT) {
+            Ok(client) => client.health().await,
+            Err(error) => Err(error),
+        };
+        Ok(match health {
+            Ok(health) if health.ready => {
+                (self.shared.notify)(&Notice::Ready { node: node.name.clone() });
+                None
+            }
+            Ok(health) => Some(health.reason.unwrap_or_else(|| "it says that it is not ready".to_owned())),
+            Err(error) => Some(error.to_string()),
+        })
+    }
+
+    /// Ends every node: SIGTERM, then SIGKILL after [`lifeline::GRACE`].
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // Each task keeps to the grace by itself; this is for a system that does not deliver a SIGKILL.
+        let _ = tokio::time::timeout(lifeline::GRACE.saturating_mul(2), all).await;
+        self.tasks.abort_all();
+        state::clear(&self.plan.dir);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Aborted tasks drop their children, which kills them.
+        self.tasks.abort_all();
+        state::clear(&self.plan.dir);
+    }
+}

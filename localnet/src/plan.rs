@@ -1,0 +1,383 @@
+//! From a fixture to files: ports, node keys, accounts, the genesis document and home directories.
+//!
+//! ```text
+//! localnet.json    the plan: fixture, nodes, ports, accounts; what a restart uses
+//! genesis.json     the chain
+//! nodes/NAME/      the home directory of each node
+//! accounts/NAME.json  key files of the well-known accounts
+//! logs/NAME.log    what each node prints
+//! state.json       the running supervisor and its nodes
+//! supervisor.log   what a detached supervisor prints
+//! ```
+
+use crate::error::{LocalnetError, io};
+use crate::fixture::{ACCOUNT_BALANCE, Fixture, NODE_BALANCE, NODE_STAKE};
+use crate::keys::KeySet;
+use crate::ports::{self, Ports};
+use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
+use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
+use parallax_genesis::config::{self, EngineConfig, KmsConfig, NetworkConfig, NodeConfig, RpcConfig};
+use parallax_genesis::{
+    AccountKey, GenesisDocument, Home, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest,
+};
+use parallax_primitives::{Address, ChainContext, Digest, Domain, Epoch, NodeId, ParaTimeId};
+use parallax_rounds::Committee;
+use parallax_runtime::ParaTime as _;
+use parallax_runtime::decryption::KeyManagers;
+use parallax_scheduler::{KIND as SCHEDULER, Params, Scheduler};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const PLAN: &str = "localnet.json";
+const PLAN_VERSION: u32 = 1;
+/// Epochs for which the first registrations count: a localnet is not kept for so long.
+const REGISTERED_EPOCHS: u64 = 1_000_000;
+/// State versions that each node keeps.
+const KEPT_VERSIONS: u64 = 2_000;
+/// What the directory holds, for `--fresh`; nothing else is removed.
+const OURS: [&str; 8] =
+    [PLAN, "genesis.json", "nodes", "accounts", "logs", "state.json", "supervisor.log", "supervisor.pid"];
+
+/// A localnet on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    version: u32,
+    /// What it is.
+    pub fixture: Fixture,
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    /// The chain.
+    pub chain: ChainContext,
+    /// The scheduling ParaTime.
+    pub scheduler: ParaTimeId,
+    /// The key set's directory.
+    pub keys: PathBuf,
+    /// The nodes, validators first.
+    pub nodes: Vec<PlannedNode>,
+    /// The well-known accounts.
+    pub accounts: Vec<Account>,
+}
+
+/// A node of a localnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedNode {
+    /// Its name, for example `compute-1`.
+    pub name: String,
+    /// Its identity.
+    pub node: NodeId,
+    /// Its entity, whose stake answers for it.
+    pub entity: Address,
+    /// What it does.
+    pub role: Role,
+    ports: Ports,
+    /// Its home directory.
+    pub home: PathBuf,
+    /// What it prints.
+    pub log: PathBuf,
+}
+
+/// A funded account whose key everyone knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Its name, for example `dev-0`.
+    pub name: String,
+    /// Its address.
+    pub address: Address,
+    /// Its key file.
+    pub key: PathBuf,
+}
+
+impl PlannedNode {
+    /// The URL of its RPC server.
+    pub fn rpc_url(&self) -> String {
+        format!("http://{}", self.rpc())
+    }
+
+    fn rpc(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.rpc).into()
+    }
+}
+
+impl Account {
+    /// Its key.
+    ///
+    /// # Errors
+    /// If the key file cannot be read.
+    pub fn load(&self) -> Result<AccountKey, LocalnetError> {
+        Ok(AccountKey::load(&self.key)?)
+    }
+}
+
+impl Plan {
+    /// A node by name.
+    pub fn node(&self, name: &str) -> Option<&PlannedNode> {
+        self.nodes.iter().find(|n| n.name == name)
+    }
+
+    /// The genesis document's path.
+    pub fn genesis(&self) -> PathBuf {
+        self.dir.join("genesis.json")
+    }
+
+    /// What a detached supervisor prints.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.dir.join("supervisor.log")
+    }
+
+    /// Reads the plan of a directory; `None` if it holds none.
+    ///
+    /// # Errors
+    /// If the file cannot be read or parsed.
+    pub fn load(dir: &Path) -> Result<Option<Self>, LocalnetError> {
+        let path = dir.join(PLAN);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io("read", &path)(e)),
+        };
+        let bad = |reason: String| LocalnetError::BadFile { path: path.clone(), reason };
+        let plan: Self = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+        if plan.version != PLAN_VERSION {
+            return Err(bad(format!("format version {}, this program reads {PLAN_VERSION}", plan.version)));
+        }
+        Ok(Some(plan))
+    }
+
+    /// Refuses ports that are taken now.
+    ///
+    /// # Errors
+    /// The first such port, with node and purpose.
+    pub fn refuse_taken_ports(&self) -> Result<(), LocalnetError> {
+        let names: Vec<String> = self.nodes.iter().map(|n| n.name.clone()).collect();
+        let ports: Vec<Ports> = self.nodes.iter().map(|n| n.ports).collect();
+        ports::refuse_taken(&names, &ports)
+    }
+}
+
+/// The localnet of a directory: the one that is there if its fixture is the same, else a new one.
+///
+/// # Errors
+/// If the fixture cannot work, the directory holds another localnet (and `fresh` is not set) or something else, a
+/// stated port is taken, or a file cannot be written.
+pub fn prepare(dir: &Path, fixture: &Fixture, keys: &KeySet, fresh: bool) -> Result<Plan, LocalnetError> {
+    fixture.check()?;
+    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    let dir = dir.canonicalize().map_err(io("resolve", dir))?;
+    if fresh {
+        remove(&dir)?;
+    } else if let Some(plan) = Plan::load(&dir)? {
+        if plan.fixture != *fixture || plan.keys != keys.dir {
+            return Err(LocalnetError::OtherFixture { field: difference(&plan, fixture), dir });
+        }
+        plan.refuse_taken_ports()?;
+        return Ok(plan);
+    }
+    if fs::read_dir(&dir).map_err(io("list", &dir))?.next().is_some() {
+        return Err(LocalnetError::NotALocalnet { dir });
+    }
+    create(&dir, fixture, keys)
+}
+
+fn difference(plan: &Plan, fixture: &Fixture) -> String {
+    let as_json = |f: &Fixture| serde_json::to_value(f).unwrap_or_default();
+    let (old, new) = (as_json(&plan.fixture), as_json(fixture));
+    let field = old.as_object().and_then(|o| o.iter().find(|(name, value)| new.get(name.as_str()) != Some(value)));
+    field.map_or_else(|| "key set".to_owned(), |(name, value)| format!("{name} ({value})"))
+}
+
+/// Removes a localnet, and nothing that is not of one.
+fn remove(dir: &Path) -> Result<(), LocalnetError> {
+    if Plan::load(dir).is_ok_and(|plan| plan.is_none()) {
+        return Ok(());
+    }
+    for name in OURS {
+        let path = dir.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &path)(e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn create(dir: &Path, fixture: &Fixture, keys: &KeySet) -> Result<Plan, LocalnetError> {
+    let names: Vec<String> = fixture.nodes().into_iter().map(|(name, _)| name).collect();
+    let ports = ports::choose(&names, fixture.base_port)?;
+    let nodes: Vec<PlannedNode> = fixture
+        .nodes()
+        .into_iter()
+        .zip(ports)
+        .map(|((name, role), ports)| {
+            let node = node_keys(&name).node();
+            PlannedNode {
+                node,
+                entity: Address::of(&node),
+                role,
+                ports,
+                home: dir.join("nodes").join(&name),
+                log: dir.join("logs").join(format!("{name}.log")),
+                name,
+            }
+        })
+        .collect();
+    let accounts = write_accounts(dir, fixture)?;
+    let genesis = genesis(fixture, &nodes, &accounts, keys)?;
+    let plan = Plan {
+        version: PLAN_VERSION,
+        fixture: fixture.clone(),
+        dir: dir.to_owned(),
+        chain: genesis.chain_context()?,
+        scheduler: scheduler_id(),
+        keys: keys.dir.clone(),
+        nodes,
+        accounts,
+    };
+    genesis.save(&plan.genesis())?;
+    for node in &plan.nodes {
+        Home::init(&node.home, node_config(&plan, node), genesis.clone(), node_keys(&node.name))?;
+    }
+    let logs = dir.join("logs");
+    fs::create_dir_all(&logs).map_err(io("create", &logs))?;
+    // Last: a directory without it is no localnet, so an interrupted creation is not taken for one.
+    let path = dir.join(PLAN);
+    let text = serde_json::to_vec_pretty(&plan).map_err(|e| io("encode", &path)(e.into()))?;
+    fs::write(&path, text).map_err(io("write", &path))?;
+    Ok(plan)
+}
+
+/// The scheduling ParaTime of a localnet.
+pub fn scheduler_id() -> ParaTimeId {
+    ParaTimeId::named(SCHEDULER)
+}
+
+fn node_keys(name: &str) -> NodeKeys {
+    NodeKeys::well_known(&format!("localnet {name}"))
+}
+
+fn write_accounts(dir: &Path, fixture: &Fixture) -> Result<Vec<Account>, LocalnetError> {
+    let keys = dir.join("accounts");
+    fs::create_dir_all(&keys).map_err(io("create", &keys))?;
+    (0..fixture.accounts)
+        .map(|i| {
+            let name = format!("dev-{i}");
+            let (key, path) = (AccountKey::well_known(&name), keys.join(format!("{name}.json")));
+            key.save(&path)?;
+            Ok(Account { address: key.address(), name, key: path })
+        })
+        .collect()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn genesis(
+    fixture: &Fixture,
+    nodes: &[PlannedNode],
+    accounts: &[Account],
+    keys: &KeySet,
+) -> Result<GenesisDocument, LocalnetError> {
+    let bad = |reason: String| LocalnetError::BadFixture { field: "scheduler", reason };
+    let of = |role: Role| nodes.iter().filter(move |n| n.role == role).map(|n| n.node);
+    let managers = KeyManagers { parties: of(Role::KeyManager).collect(), threshold: 0, epoch: Epoch(0) };
+    let params = Params { max_jobs_per_round: fixture.jobs_per_round, ..Params::localnet(managers.clone()) };
+    let balances = accounts
+        .iter()
+        .map(|a| parallax_scheduler::GenesisAccount { address: a.address, balance: ACCOUNT_BALANCE })
+        .collect();
+    let parameters = serde_json::to_value(parallax_scheduler::Genesis { params, accounts: balances })
+        .map_err(|e| bad(e.to_string()))?;
+    let id = scheduler_id();
+    let changes = Scheduler::new(id).init_genesis(&parameters).map_err(bad)?;
+    let profile = profile_digest(&keys.profile);
+    let committee = Committee {
+        epoch: Epoch(0),
+        workers: of(Role::Compute).take(fixture.workers.into()).collect(),
+        backups: of(Role::Compute).skip(fixture.workers.into()).take(fixture.backups.into()).collect(),
+    };
+    let time_ms = now_ms();
+    let consensus = ConsensusGenesis {
+        chain_id: fixture.chain_id.clone(),
+        time_ms,
+        parameters: fixture.parameters(),
+        accounts: nodes
+            .iter()
+            .map(|n| GenesisAccount { address: n.entity, balance: NODE_BALANCE, stake: NODE_STAKE })
+            .chain(accounts.iter().map(|a| GenesisAccount {
+                address: a.address,
+                balance: ACCOUNT_BALANCE,
+                stake: parallax_primitives::Amount::ZERO,
+            }))
+            .collect(),
+        nodes: nodes.iter().map(|n| unsigned(n, id, profile)).collect(),
+        paratimes: vec![ParaTimeDescriptor {
+            id,
+            kind: SCHEDULER.to_owned(),
+            rounds: fixture.rounds(),
+            profile,
+            key_set: Digest(keys.key_id.0),
+            genesis_root: genesis_root(id, &changes).map_err(|e| bad(e.to_string()))?,
+        }],
+        committees: vec![(id, committee)],
+        beacon: Digest::of_value(Domain::Simulation, &("localnet beacon", &fixture.chain_id, time_ms)),
+    };
+    let mut document = GenesisDocument {
+        version: document::VERSION,
+        consensus,
+        paratimes: vec![ParaTimeGenesis { id, parameters, profile: keys.profile.clone(), managers }],
+    };
+    for node in nodes {
+        document.sign(&node_keys(&node.name).consensus)?;
+    }
+    Ok(document)
+}
+
+fn unsigned(node: &PlannedNode, paratime: ParaTimeId, profile: Digest) -> SignedNodeDescriptor {
+    let keys = node_keys(&node.name);
+    SignedNodeDescriptor {
+        descriptor: NodeDescriptor {
+            node: node.node,
+            entity: node.entity,
+            roles: vec![node.role],
+            vrf: keys.vrf().public(),
+            peer: keys.peer.public(),
+            paratimes: if node.role == Role::Compute { vec![(paratime, profile)] } else { vec![] },
+            expires: Epoch(REGISTERED_EPOCHS),
+        },
+        signature: UNSIGNED,
+    }
+}
+
+fn node_config(plan: &Plan, node: &PlannedNode) -> NodeConfig {
+    let address = |port: u16| format!("/ip4/{}/tcp/{port}", Ipv4Addr::LOCALHOST);
+    let others = |port: fn(&Ports) -> u16| -> Vec<String> {
+        plan.nodes.iter().filter(|n| n.name != node.name).map(|n| address(port(&n.ports))).collect()
+    };
+    let position = plan.nodes.iter().filter(|n| n.role == Role::KeyManager).position(|n| n.name == node.name);
+    let serves = node.role != Role::Validator;
+    NodeConfig {
+        version: config::VERSION,
+        moniker: node.name.clone(),
+        roles: vec![node.role],
+        engine: EngineConfig { listen: address(node.ports.engine), peers: others(|p| p.engine) },
+        network: NetworkConfig { listen: address(node.ports.network), peers: others(|p| p.network) },
+        rpc: RpcConfig { listen: node.rpc() },
+        keys: serves.then(|| plan.keys.clone()),
+        fhe_threads: if node.role == Role::Compute { plan.fixture.threads() } else { u16::from(serves) },
+        paratimes: if serves { vec![plan.scheduler] } else { vec![] },
+        kms: position.and_then(|p| u16::try_from(p).ok()).map(|party| KmsConfig { party }),
+        kept_versions: KEPT_VERSIONS,
+        log: "info".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! The methods. An optional height or round means the last committed or finalised one when it is left out.
+
+// The macro makes public items without documentation of their own.
+#![allow(missing_docs)]
+
+use crate::types::{
+    AccountView, BlockView, ChainEvent, Health, KmsStatus, NodeView, ParaTimeView, PublicKeyInfo, ResultView,
+    RoundEvent, RoundView, Status, TxStatus, ValidatorsView,
+};
+use crate::{Hex, LightBlock, ProofBundle};
+use jsonrpsee::core::RpcResult;
+use jsonrpsee::proc_macros::rpc;
+use parallax_primitives::{Address, Digest, Height, ParaTimeId, Round};
+use parallax_rounds::ParaTimeBlock;
+use parallax_runtime::decryption::{SignedAnswer, SignedPermit};
+
+/// The node itself.
+#[rpc(server, client, namespace = "node")]
+pub trait NodeApi {
+    /// Whether the node can do its work now. Always answered, also while catching up.
+    #[method(name = "health")]
+    async fn health(&self) -> RpcResult<Health>;
+
+    /// What the node is and where it stands.
+    #[method(name = "status")]
+    async fn status(&self) -> RpcResult<Status>;
+
+    /// Events of the blocks `from..=to` (at most [`crate::limits::MAX_EVENT_SPAN`] heights) whose names begin with
+    /// `prefix`, in order.
+    #[method(name = "events")]
+    async fn events(&self, from: Height, to: Option<Height>, prefix: Option<String>) -> RpcResult<Vec<ChainEvent>>;
+}
+
+/// The consensus layer.
+#[rpc(server, client, namespace = "consensus")]
+pub trait ConsensusApi {
+    /// Admits a signed transaction to the pool and returns its digest. Inclusion is another matter: ask
+    /// `consensus_transaction`.
+    #[method(name = "submit")]
+    async fn submit(&self, tx: Hex) -> RpcResult<Digest>;
+
+    /// Where a transaction ended; `None` while it is in no block.
+    #[method(name = "transaction")]
+    async fn transaction(&self, digest: Digest) -> RpcResult<Option<TxStatus>>;
+
+    /// A block.
+    #[method(name = "block")]
+    async fn block(&self, height: Option<Height>) -> RpcResult<BlockView>;
+
+    /// A header with certificate and validators, for a light client.
+    #[method(name = "header")]
+    async fn header(&self, height: Option<Height>) -> RpcResult<LightBlock>;
+
+    /// An account; one that was never used has zeros.
+    #[method(name = "account")]
+    async fn account(&self, address: Address) -> RpcResult<AccountView>;
+
+    /// The registered nodes, in the order of their keys.
+    #[method(name = "nodes")]
+    async fn nodes(&self) -> RpcResult<Vec<NodeView>>;
+
+    /// The validators of a height; known up to the last committed + 2.
+    #[method(name = "validators")]
+    async fn validators(&self, height: Option<Height>) -> RpcResult<ValidatorsView>;
+
+    /// A value of the consensus state after `height` with its proof, or the proof of its absence, and the header that
+    /// carries the root (`height + 1`; left out: the newest state that a header proves).
+    #[method(name = "proof")]
+    async fn proof(&self, key: Hex, height: Option<Height>) -> RpcResult<ProofBundle>;
+}
+
+/// ParaTimes.
+#[rpc(server, client, namespace = "paratime")]
+pub trait ParaTimeApi {
+    /// The ParaTimes of the chain.
+    #[method(name = "list")]
+    async fn list(&self) -> RpcResult<Vec<ParaTimeView>>;
+
+    /// Admits a transaction to the ParaTime's pool, gossips it to the committee and returns its digest.
+    #[method(name = "submit")]
+    async fn submit(&self, id: ParaTimeId, tx: Hex) -> RpcResult<Digest>;
+
+    /// The result of a transaction; `None` while no finalised round holds it.
+    #[method(name = "result")]
+    async fn result(&self, id: ParaTimeId, tx: Digest) -> RpcResult<Option<ResultView>>;
+
+    /// A block.
+    #[method(name = "block")]
+    async fn block(&self, id: ParaTimeId, round: Option<Round>) -> RpcResult<ParaTimeBlock>;
+
+    /// The running round.
+    #[method(name = "round")]
+    async fn round(&self, id: ParaTimeId) -> RpcResult<RoundView>;
+
+    /// A read-only question to the ParaTime by name; which ones there are, its own documentation says.
+    #[method(name = "query")]
+    async fn query(
+        &self,
+        id: ParaTimeId,
+        method: String,
+        parameters: serde_json::Value,
+    ) -> RpcResult<serde_json::Value>;
+
+    /// What admission and planning say of a transaction, without submitting it.
+    #[method(name = "simulate")]
+    async fn simulate(&self, id: ParaTimeId, tx: Hex) -> RpcResult<serde_json::Value>;
+
+    /// A value of the ParaTime's state after a round with its proof, up to a consensus header.
+    #[method(name = "proof")]
+    async fn proof(&self, id: ParaTimeId, key: Hex, round: Option<Round>) -> RpcResult<ProofBundle>;
+
+    /// Ciphertext bytes by digest; `None` if this node does not hold them.
+    #[method(name = "blob")]
+    async fn blob(&self, digest: Digest) -> RpcResult<Option<Hex>>;
+
+    /// Events of the rounds `from..=to` (at most [`crate::limits::MAX_EVENT_SPAN`] of them), in order.
+    #[method(name = "events")]
+    async fn events(&self, id: ParaTimeId, from: Round, to: Option<Round>) -> RpcResult<Vec<RoundEvent>>;
+
+    /// What a client needs to encrypt for the ParaTime.
+    #[method(name = "public_key")]
+    async fn public_key(&self, id: ParaTimeId) -> RpcResult<PublicKeyInfo>;
+}
+
+/// Key managers.
+#[rpc(server, client, namespace = "kms")]
+pub trait KmsApi {
+    /// Decrypts for the signer of a permit; the answer is sealed to the permit's key. The node first verifies that
+    /// the ciphertext is final and granted. Asking again gives an equal answer.
+    #[method(name = "user_decrypt")]
+    async fn user_decrypt(&self, permit: SignedPermit) -> RpcResult<SignedAnswer>;
+
+    /// Where this key manager stands.
+    #[method(name = "status")]
+    async fn status(&self) -> RpcResult<KmsStatus>;
+}
