@@ -1,0 +1,130 @@
+//! `parallax host`: a machine that organisations offer.
+
+use super::{KeyArgs, RpcArgs, keys_dir};
+use crate::client::SchedulerClient;
+use clap::{Args, Subcommand};
+use eyre::Result;
+use parallax_network::peer_id_of;
+use parallax_scheduler::cluster::Machine;
+use parallax_scheduler::openb::Node;
+use parallax_scheduler::{Call, Purpose};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client waits for a round.
+const ROUND_LIMIT: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HostCommand {
+    /// Make an account a host: locks its stake
+    Register(RegisterArgs),
+    /// Report what the machine has free, encrypted, with a proof; it may then be chosen (again)
+    Report(ReportArgs),
+    /// Show the registered hosts
+    List(RpcArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RegisterArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// The host's name, public
+    #[arg(long)]
+    name: String,
+    /// Who owns it, public
+    #[arg(long)]
+    organisation: String,
+    /// Its zone, public
+    #[arg(long, default_value_t = 0)]
+    zone: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Directory of the ParaTime's FHE key set [default: that of the localnet in .parallax/localnet]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// CPU of the machine, in milli-cores
+    #[arg(long)]
+    cpu_milli: u64,
+    /// Memory of the machine, in MiB
+    #[arg(long)]
+    memory_mib: u64,
+    /// GPUs of the machine
+    #[arg(long, default_value_t = 0)]
+    gpus: u8,
+    /// Model of its GPUs
+    #[arg(long, default_value = "")]
+    model: String,
+    /// All GPU models of the cluster, separated by commas: labels are numbered in their alphabetical order
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// Latency class, 0..=15
+    #[arg(long, default_value_t = 0)]
+    latency: u8,
+    /// Price, for the policy COST
+    #[arg(long, default_value_t = 0)]
+    price: u8,
+}
+
+impl HostCommand {
+    pub(super) async fn run(self) -> Result<()> {
+        match self {
+            Self::Register(args) => register(args).await,
+            Self::Report(args) => report(args).await,
+            Self::List(rpc) => {
+                let client = SchedulerClient::connect(&rpc.url()?).await?;
+                for host in client.hosts().await? {
+                    let report =
+                        host.report.map_or("none".to_owned(), |r| format!("#{} in round {}", r.number, r.round));
+                    println!(
+                        "{}  {:<20} {:<16} zone {:<4} report {report}",
+                        host.address, host.name, host.organisation, host.zone
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn register(args: RegisterArgs) -> Result<()> {
+    let client = SchedulerClient::connect(&args.rpc.url()?).await?;
+    let key = args.key.load()?;
+    let peer_id = peer_id_of(&key.public())?.to_bytes();
+    let call = Call::RegisterHost { name: args.name, organisation: args.organisation, zone: args.zone, peer_id };
+    let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
+    println!("host {} is registered in round {}", key.address(), result.round);
+    Ok(())
+}
+
+async fn report(args: ReportArgs) -> Result<()> {
+    let client = SchedulerClient::connect(&args.rpc.url()?).await?;
+    let key = args.key.load()?;
+    let cipher = Arc::new(client.cipher(&keys_dir(args.keys.as_deref())?)?);
+    let node = Node {
+        name: key.address().to_string(),
+        cpu_milli: args.cpu_milli,
+        memory_mib: args.memory_mib,
+        gpus: args.gpus,
+        model: args.model,
+    };
+    let models = super::models(&args.models)?;
+    let digits = Machine::new(node, args.latency, args.price).report(&models).digits(&client.params().policies)?;
+    let epoch = client.epoch().await?;
+    let (encrypting, sender) = (client.clone(), key.address());
+    let list = tokio::task::spawn_blocking(move || {
+        encrypting.encrypt(cipher.as_ref(), Purpose::Telemetry, sender, epoch, &digits)
+    })
+    .await??;
+    let result = client.wait(client.send(&key, Call::ReportTelemetry(list)).await?, ROUND_LIMIT).await?;
+    println!("the report of {sender} was taken in round {}", result.round);
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `parallax job`: encrypted requests.
+
+use super::{KeyArgs, RpcArgs, default_endpoint, keys_dir, print_json};
+use crate::client::SchedulerClient;
+use clap::{Args, Subcommand};
+use eyre::{Result, bail, eyre};
+use parallax_consensus_app::tx::Role;
+use parallax_primitives::Digest;
+use parallax_rpc::Client;
+use parallax_scheduler::cluster;
+use parallax_scheduler::openb::Pod;
+use parallax_scheduler::{Call, Policy, Purpose};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client waits for a round, and for the placement of a job.
+const ROUND_LIMIT: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// Encrypt a request and submit it
+    Submit(SubmitArgs),
+    /// Show where a job stands; with its owner's key also where it went
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SubmitArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Directory of the ParaTime's FHE key set [default: that of the localnet in .parallax/localnet]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// CPU, in milli-cores
+    #[arg(long)]
+    cpu_milli: u64,
+    /// Memory, in MiB
+    #[arg(long)]
+    memory_mib: u64,
+    /// GPUs
+    #[arg(long, default_value_t = 0)]
+    gpus: u8,
+    /// Thousandths of each GPU: 1000 for whole ones [default: 1000 with GPUs]
+    #[arg(long)]
+    gpu_milli: Option<u16>,
+    /// GPU models that will do, separated by commas; any if left out
+    #[arg(long, value_delimiter = ',')]
+    accept: Vec<String>,
+    /// All GPU models of the cluster, separated by commas: labels are numbered in their alphabetical order
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// How the winner is chosen: pack, spread or cost
+    #[arg(long, default_value = "pack")]
+    policy: Policy,
+    /// Tier; 0 goes first
+    #[arg(long, default_value_t = 0)]
+    tier: u8,
+    /// Return when the job is in a round, without waiting for its placement
+    #[arg(long)]
+    no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The job's id
+    id: Digest,
+    #[command(flatten)]
+    rpc: RpcArgs,
+    /// Key file of the job's owner: has the position decrypted
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// URL of the key manager [default: that of the localnet in .parallax/localnet]
+    #[arg(long, value_name = "URL")]
+    kms: Option<String>,
+}
+
+impl JobCommand {
+    pub(super) async fn run(self) -> Result<()> {
+        match self {
+            Self::Submit(args) => submit(args).await,
+            Self::Status(args) => status(args).await,
+        }
+    }
+}
+
+async fn submit(args: SubmitArgs) -> Result<()> {
+    let client = SchedulerClient::connect(&args.rpc.url()?).await?;
+    let key = args.key.load()?;
+    let cipher = Arc::new(client.cipher(&keys_dir(args.keys.as_deref())?)?);
+    let pod = Pod {
+        name: String::new(),
+        cpu_milli: args.cpu_milli,
+        memory_mib: args.memory_mib,
+        gpus: args.gpus,
+        gpu_milli: args.gpu_milli.unwrap_or(if args.gpus > 0 { 1_000 } else { 0 }),
+        models: args.accept.clone(),
+    };
+    if let Some(unknown) = args.accept.iter().find(|m| !args.models.contains(m)) {
+        bail!("--accept: {unknown:?} is not among --models, so no label stands for it; list all models of the cluster");
+    }
+    let digits = cluster::request(&pod, &super::models(&args.models)?)?.digits()?;
+    let epoch = client.epoch().await?;
+    let (encrypting, sender) = (client.clone(), key.address());
+    let request =
+        tokio::task::spawn_blocking(move || encrypting.encrypt(cipher.as_ref(), Purpose::Job, sender, epoch, &digits))
+            .await??;
+    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier };
+    let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
+    let output = result.output.ok_or_else(|| eyre!("the round returned no job id"))?;
+    let id: Digest = parallax_primitives::decode("job id", &output.0, 32)?;
+    println!("job {id} is in round {}", result.round);
+    if args.no_wait {
+        return Ok(());
+    }
+    let job = client.wait_job(id, ROUND_LIMIT).await?;
+    println!("job {id} is {} after {} attempts", job.status, job.attempts);
+    Ok(())
+}
+
+async fn status(args: StatusArgs) -> Result<()> {
+    let client = SchedulerClient::connect(&args.rpc.url()?).await?;
+    let Some(job) = client.job(args.id).await? else { bail!("there is no job {}", args.id) };
+    let decided = job.decision.as_ref();
+    print_json(&serde_json::json!({
+        "id": job.id,
+        "owner": job.owner,
+        "status": job.status,
+        "attempts": job.attempts,
+        "round": decided.map(|d| d.round),
+        "candidates": decided.map(|d| d.candidates.iter().map(|c| c.host).collect::<Vec<_>>()),
+        "pbs": decided.map(|d| d.pbs),
+    }))?;
+    let (Some(file), Some(decision)) = (args.key, decided) else { return Ok(()) };
+    if job.status != "placed" {
+        bail!("the job is {}; only the position of a placed job can be decrypted", job.status);
+    }
+    let kms = match &args.kms {
+        Some(url) => url.clone(),
+        None => default_endpoint(Role::KeyManager)?,
+    };
+    let owner = parallax_genesis::AccountKey::load(&file)?;
+    let position = client.position(&Client::new(&kms)?, &owner, &job).await?;
+    let chosen = decision.candidates.get(position).ok_or_else(|| eyre!("position {position} is no candidate"))?;
+    let hosts = client.hosts().await?;
+    let name = hosts.iter().find(|h| h.address == chosen.host).map_or("?", |h| h.name.as_str());
+    println!("placed on {name} ({}), candidate {position}", chosen.host);
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Between the engine's pool, the network and this node's own calls.
+
+use crate::chain::Chain;
+use crate::outbox::{Outbox, Price};
+use parallax_consensus_app::epoch;
+use parallax_consensus_app::ledger::{self, Ledger};
+use parallax_consensus_app::tx::{Call, Transaction, tx_digest};
+use parallax_consensus_app::{Checked, TxError, beacon, keys, staking, stored, validators};
+use parallax_consensus_engine::{Pool, Tip, mempool};
+use parallax_genesis::NodeKeys;
+use parallax_network::{Handle, Topic};
+use parallax_primitives::{Address, Amount, Digest, Gas, Height};
+use parallax_state::StateError;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// A signed envelope around a call has about this many bytes besides the call: nonce, fee, gas limit, key, signature.
+const ENVELOPE_BYTES: usize = 160;
+
+/// Admits transactions to the pool and passes them on.
+#[derive(Clone)]
+pub struct Submitter {
+    chain: Chain,
+    pool: Arc<Pool<Ledger>>,
+    network: Handle,
+    outbox: Arc<Mutex<Outbox>>,
+    address: Address,
+}
+
+impl Submitter {
+    /// The submitter of a node; its own calls are paid by the account of its consensus key.
+    pub fn new(chain: Chain, pool: Arc<Pool<Ledger>>, network: Handle, keys: &NodeKeys) -> Self {
+        let outbox = Outbox::new(chain.context, keys.consensus.clone());
+        let address = Address::of(&keys.node());
+        Self { chain, pool, network, outbox: Arc::new(Mutex::new(outbox)), address }
+    }
+
+    /// Admits a transaction that a client or the node itself has signed, and gossips it.
+    ///
+    /// # Errors
+    /// The pool's or the ledger's refusal.
+    pub async fn submit(&self, bytes: Vec<u8>) -> Result<Checked, TxError> {
+        let checked = self.pool.submit(bytes.clone())?;
+        if let Err(error) = self.network.publish(Topic::ConsensusTx, bytes).await {
+            tracing::warn!(%error, tx = %checked.digest, "consensus.tx.not_gossiped");
+        }
+        Ok(checked)
+    }
+
+    /// Puts a call of the node's own into its outbox. It is signed, sent and sent again until a block holds it.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    pub async fn call(&self, call: Call) -> Result<(), StateError> {
+        let parameters = ledger::parameters(&self.chain.view()?)?;
+        let bytes = parallax_primitives::encode(&call).len().saturating_add(ENVELOPE_BYTES);
+        let gas_limit = call.gas(bytes, &parameters);
+        let fee = Amount(parameters.min_gas_price.0.saturating_mul(u128::from(gas_limit.0)));
+        self.outbox().push(call, Price { fee, gas_limit: Gas(gas_limit.0) });
+        let height = self.chain.height()?;
+        self.flush(height, &BTreeSet::new()).await
+    }
+
+    /// Drops waiting calls that are no longer wanted.
+    pub fn retain(&self, wanted: impl Fn(&Call) -> bool) {
+        self.outbox().retain(wanted);
+    }
+
+    /// Transactions that wait in the pool.
+    pub fn waiting(&self) -> usize {
+        self.pool.len()
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn flush(&self, height: Height, included: &BTreeSet<Digest>) -> Result<(), StateError> {
+        let nonce = staking::account(&self.chain.view()?, &self.address)?.nonce;
+        let due = self.outbox().due(height, nonce, included);
+        for bytes in due {
+            match self.submit(bytes).await {
+                Ok(checked) => tracing::debug!(tx = %checked.digest, "consensus.tx.sent"),
+                Err(error) if error.module == "mempool" && error.code == mempool::codes::DUPLICATE => {}
+                Err(error) => tracing::warn!(%error, "consensus.tx.refused"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the chain: what a block holds leaves the outbox, the rest is sent again when it is due. Ends with the
+    /// engine.
+    pub async fn follow(self, mut tip: watch::Receiver<Tip>) {
+        let mut done = tip.borrow_and_update().height;
+        while tip.changed().await.is_ok() {
+            let height = tip.borrow_and_update().height;
+            let mut included = BTreeSet::new();
+            while done < height {
+                done = done.next();
+                match self.chain.blocks.block(done) {
+                    Ok(Some(block)) => included.extend(block.transactions.iter().map(|tx| tx_digest(tx))),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, height = done.0, "consensus.block.unreadable"),
+                }
+            }
+            if let Err(error) = self.flush(height, &included).await {
+                tracing::error!(%error, "consensus.outbox.failed");
+            }
+        }
+    }
+
+    /// Takes transactions that peers gossip.
+    pub async fn relay(self) {
+        let mut incoming = match self.network.subscribe(Topic::ConsensusTx).await {
+            Ok(incoming) => incoming,
+            Err(error) => return tracing::error!(%error, "consensus.gossip.not_subscribed"),
+        };
+        while let Some(message) = incoming.recv().await {
+            let signed = Transaction::decode(&message.bytes).is_ok_and(|tx| tx.verify(self.chain.context));
+            if !signed {
+                message.verdict.reject();
+                continue;
+            }
+            match self.pool.submit(message.bytes) {
+                Ok(_) => message.verdict.accept(),
+                // Another node may be ahead of this one, or behind it: no fault of the peer.
+                Err(_) => message.verdict.ignore(),
+            }
+        }
+    }
+}
+
+/// A validator's part in the beacon: one VRF proof an epoch, early in the epoch before it.
+pub async fn beacon(submitter: Submitter, keys: NodeKeys, mut tip: watch::Receiver<Tip>) {
+    let node = keys.node();
+    let mut proven = None;
+    while tip.changed().await.is_ok() {
+        let height = tip.borrow_and_update().height;
+        let step = || -> Result<Option<Call>, StateError> {
+            let view = submitter.chain.view()?;
+            let now = epoch::current(&view)?;
+            let target = now.epoch.next();
+            let votes = validators::at(&view, height.next())?.power_of(&node) > 0;
+            let shown = stored::read::<Digest>(&view, &keys::beacon_proof(target, &node))?.is_some();
+            if !votes || shown || proven == Some(target) {
+                return Ok(None);
+            }
+            let input = beacon::input(submitter.chain.context, target, &now.entropy);
+            Ok(Some(Call::BeaconProof { epoch: target, output: keys.vrf().evaluate(&input) }))
+        };
+        match step() {
+            Ok(Some(call)) => {
+                if let Call::BeaconProof { epoch, .. } = &call {
+                    proven = Some(*epoch);
+                    let epoch = *epoch;
+                    submitter.retain(|c| !matches!(c, Call::BeaconProof { epoch: old, .. } if *old < epoch));
+                }
+                if let Err(error) = submitter.call(call).await {
+                    tracing::error!(%error, "beacon.proof.failed");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "beacon.state.unreadable"),
+        }
+    }
+}

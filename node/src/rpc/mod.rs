@@ -1,0 +1,119 @@
+//! The JSON-RPC server: one task, bounded, over what the services of the node share.
+
+mod consensus;
+mod kms;
+mod node;
+mod paratime;
+
+use crate::chain::Chain;
+use crate::consensus::Submitter;
+use crate::kms::KmsService;
+use crate::paratime::ParaTimes;
+use eyre::{Result, eyre};
+use jsonrpsee::RpcModule;
+use jsonrpsee::server::{BatchRequestConfig, ServerBuilder, ServerConfig, ServerHandle};
+use jsonrpsee::types::ErrorObjectOwned;
+use parallax_consensus_app::tx::Role;
+use parallax_genesis::NodeConfig;
+use parallax_network::Handle;
+use parallax_primitives::{Address, NodeId};
+use parallax_rpc::{ConsensusApiServer as _, NodeApiServer as _, ParaTimeApiServer as _, RpcError, limits};
+use std::sync::Arc;
+
+/// What every namespace of a chain-following node reads.
+#[derive(Clone)]
+pub struct Context {
+    /// The chain.
+    pub chain: Chain,
+    /// The way into blocks.
+    pub submitter: Submitter,
+    /// The network.
+    pub network: Handle,
+    /// ParaTimes executed here.
+    pub paratimes: ParaTimes,
+    /// Who this node is.
+    pub identity: Arc<Identity>,
+}
+
+/// Who a node is, for status.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its key.
+    pub node: NodeId,
+    /// Its entity.
+    pub entity: Address,
+    /// Its configuration.
+    pub config: NodeConfig,
+    /// The fault that it injects.
+    pub fault: Option<String>,
+}
+
+impl Identity {
+    /// Whether it has a role.
+    pub fn has(&self, role: Role) -> bool {
+        self.config.has(role)
+    }
+}
+
+/// A local failure, without details that only the log should have.
+fn refuse(error: impl std::fmt::Display) -> ErrorObjectOwned {
+    tracing::error!(%error, "rpc.failed");
+    RpcError::internal(error).into()
+}
+
+/// What is served.
+pub enum Services {
+    /// A node that follows the chain.
+    Chain(Context),
+    /// A key manager.
+    KeyManager {
+        /// Its service.
+        service: Arc<KmsService>,
+        /// Who it is.
+        identity: Arc<Identity>,
+        /// Chain id and context.
+        chain: (String, parallax_primitives::ChainContext),
+        /// The network.
+        network: Handle,
+        /// Who decrypts.
+        managers: parallax_runtime::decryption::KeyManagers,
+        /// The key under which it decrypts.
+        key_id: parallax_primitives::KeyId,
+    },
+}
+
+fn methods(services: Services) -> Result<RpcModule<()>> {
+    let mut module = RpcModule::new(());
+    match services {
+        Services::Chain(context) => {
+            module.merge(node::Node(context.clone()).into_rpc())?;
+            module.merge(consensus::Consensus(context.clone()).into_rpc())?;
+            module.merge(paratime::ParaTime(context).into_rpc())?;
+        }
+        Services::KeyManager { service, identity, chain, network, managers, key_id } => {
+            let kms = kms::Kms { service, identity, chain, network, managers, key_id };
+            module.merge(parallax_rpc::NodeApiServer::into_rpc(kms.clone()))?;
+            module.merge(parallax_rpc::KmsApiServer::into_rpc(kms))?;
+        }
+    }
+    Ok(module)
+}
+
+/// Serves until the handle is stopped or dropped.
+///
+/// # Errors
+/// If the port is in use.
+pub async fn serve(identity: &Identity, services: Services) -> Result<ServerHandle> {
+    let listen = identity.config.rpc.listen;
+    let config = ServerConfig::builder()
+        .max_request_body_size(limits::MAX_REQUEST_BYTES)
+        .max_response_body_size(limits::MAX_RESPONSE_BYTES)
+        .max_connections(limits::MAX_CONNECTIONS)
+        .set_batch_request_config(BatchRequestConfig::Limit(limits::MAX_BATCH_REQUESTS))
+        .http_only()
+        .build();
+    let server = ServerBuilder::with_config(config).build(listen).await.map_err(|e| {
+        eyre!("the RPC server cannot listen on {listen}: {e}; stop what uses the port, or change rpc.listen in config.json")
+    })?;
+    Ok(server.start(methods(services)?))
+}
