@@ -2,23 +2,31 @@
 //! demonstration use it; so may anyone else.
 
 use eyre::{Result, WrapErr as _, bail, eyre};
+use jsonrpsee::core::client::Error as RpcFault;
 use parallax_consensus_app::tx::Role;
 use parallax_fhe::{ClientKeys, Manifest, TfheClientCipher};
 use parallax_genesis::AccountKey;
 use parallax_kms::open_answer;
 use parallax_primitives::{Address, Amount, ChainContext, Digest, Epoch, Height, KeyId, Nonce, ParaTimeId, Round};
-use parallax_rpc::types::{PublicKeyInfo, ResultView};
+use parallax_rounds::ParaTimeBlock;
+use parallax_rpc::types::{PublicKeyInfo, ResultView, RoundEvent};
 use parallax_rpc::{Client, ConsensusApiClient as _, KmsApiClient as _, NodeApiClient, ParaTimeApiClient};
 use parallax_runtime::ClientCipher;
 use parallax_runtime::decryption::{Permit, SignedPermit};
 use parallax_scheduler::{Call, EncryptedList, Params, Purpose, TxBody, metadata};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often a client asks whether something has happened.
 const POLL: Duration = Duration::from_millis(250);
+/// How long a client tries nodes that do not answer.
+const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
+/// After how long a transaction that is in no round is sent again.
+const RESUBMIT: Duration = Duration::from_secs(10);
 /// Heights for which a permit is valid.
 const PERMIT_HEIGHTS: u64 = 1_000;
 
@@ -108,10 +116,14 @@ pub struct Failed {
     pub error: parallax_runtime::TxError,
 }
 
-/// A client of one scheduling ParaTime through one node.
+/// A client of one scheduling ParaTime. It asks one node, and the next one when that does not answer.
 #[derive(Clone)]
 pub struct SchedulerClient {
-    rpc: Client,
+    nodes: Arc<Vec<Client>>,
+    /// The node that answered last.
+    current: Arc<AtomicUsize>,
+    /// Transactions whose results are awaited: a node that dies takes its pool with it, so they are sent again.
+    unfinished: Arc<Mutex<BTreeMap<Digest, Vec<u8>>>>,
     chain: ChainContext,
     id: ParaTimeId,
     params: Params,
@@ -124,6 +136,15 @@ impl SchedulerClient {
     /// # Errors
     /// If the node does not answer or runs no scheduling ParaTime.
     pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_any(&[url.to_owned()]).await
+    }
+
+    /// Connects to the first of these compute nodes; the others are asked when it does not answer.
+    ///
+    /// # Errors
+    /// As for [`SchedulerClient::connect`].
+    pub async fn connect_any(urls: &[String]) -> Result<Self> {
+        let url = urls.first().ok_or_else(|| eyre!("no compute node is named"))?;
         let rpc = Client::connect(url).await?;
         let status = NodeApiClient::status(&rpc).await?;
         let all = ParaTimeApiClient::list(&rpc).await?;
@@ -135,12 +156,37 @@ impl SchedulerClient {
         let params = ParaTimeApiClient::query(&rpc, id, "params".to_owned(), serde_json::json!({})).await?;
         let ParamsView { params } = serde_json::from_value(params).wrap_err("the ParaTime's parameters")?;
         let keys = rpc.public_key(id).await?;
-        Ok(Self { rpc, chain: status.chain_context, id, params, keys })
+        let nodes = urls.iter().map(|url| Client::new(url)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            nodes: Arc::new(nodes),
+            current: Arc::default(),
+            unfinished: Arc::default(),
+            chain: status.chain_context,
+            id,
+            params,
+            keys,
+        })
     }
 
-    /// The node.
-    pub fn rpc(&self) -> &Client {
-        &self.rpc
+    /// Asks the node that answered last, and the others in turn while none answers. A refusal is an answer.
+    async fn ask<T, F: Future<Output = Result<T, RpcFault>>>(&self, question: impl Fn(Client) -> F) -> Result<T> {
+        let begun = Instant::now();
+        let mut asked = 0;
+        loop {
+            let current = self.current.load(Ordering::Relaxed);
+            let node = self.nodes.get(current % self.nodes.len()).ok_or_else(|| eyre!("no compute node is named"))?;
+            match question(node.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(refusal @ RpcFault::Call(_)) => return Err(refusal.into()),
+                Err(fault) if begun.elapsed() >= FAILOVER_LIMIT => return Err(fault.into()),
+                Err(_) => {}
+            }
+            self.current.store(current.wrapping_add(1), Ordering::Relaxed);
+            asked += 1;
+            if asked % self.nodes.len() == 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        }
     }
 
     /// The ParaTime.
@@ -172,7 +218,13 @@ impl SchedulerClient {
     }
 
     async fn query<T: serde::de::DeserializeOwned>(&self, method: &str, parameters: serde_json::Value) -> Result<T> {
-        let answer = ParaTimeApiClient::query(&self.rpc, self.id, method.to_owned(), parameters).await?;
+        let id = self.id;
+        let answer = self
+            .ask(|rpc| {
+                let (method, parameters) = (method.to_owned(), parameters.clone());
+                async move { ParaTimeApiClient::query(&rpc, id, method, parameters).await }
+            })
+            .await?;
         serde_json::from_value(answer).wrap_err_with(|| format!("the answer to the query {method}"))
     }
 
@@ -199,7 +251,7 @@ impl SchedulerClient {
     /// # Errors
     /// If the node does not answer.
     pub async fn epoch(&self) -> Result<Epoch> {
-        Ok(NodeApiClient::status(&self.rpc).await?.epoch)
+        Ok(self.ask(|rpc| async move { NodeApiClient::status(&rpc).await }).await?.epoch)
     }
 
     /// Encrypts digits for a transaction of `sender`, with their proof. Takes about two core-seconds: call it on a
@@ -230,7 +282,15 @@ impl SchedulerClient {
     /// # Errors
     /// The node's refusal.
     pub async fn submit(&self, tx: Vec<u8>) -> Result<Digest> {
-        Ok(ParaTimeApiClient::submit(&self.rpc, self.id, tx.into()).await?)
+        let id = self.id;
+        let digest = self
+            .ask(|rpc| {
+                let tx = tx.clone();
+                async move { ParaTimeApiClient::submit(&rpc, id, tx.into()).await }
+            })
+            .await?;
+        self.unfinished().insert(digest, tx);
+        Ok(digest)
     }
 
     /// Signs and submits a call with the account's next nonce.
@@ -242,19 +302,41 @@ impl SchedulerClient {
         self.submit(self.sign(key, nonce, call)).await
     }
 
+    fn unfinished(&self) -> MutexGuard<'_, BTreeMap<Digest, Vec<u8>>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a transaction again. A node that has it already says so, which is as good.
+    async fn resubmit(&self, tx: Digest) {
+        let bytes = self.unfinished().get(&tx).cloned();
+        if let Some(bytes) = bytes
+            && let Err(error) = self.submit(bytes).await
+        {
+            tracing::debug!(%error, tx = %tx.short(), "client.resubmission_refused");
+        }
+    }
+
     /// Waits until a round has executed a transaction.
     ///
     /// # Errors
     /// [`Failed`] if it failed; an error if it is in no round within `limit`.
     pub async fn wait(&self, tx: Digest, limit: Duration) -> Result<ResultView> {
         let seconds = limit.as_secs();
+        let id = self.id;
         let waiting = async {
+            let mut sent = Instant::now();
             loop {
-                if let Some(result) = self.rpc.result(self.id, tx).await? {
+                let result = self.ask(|rpc| async move { ParaTimeApiClient::result(&rpc, id, tx).await }).await?;
+                if let Some(result) = result {
+                    self.unfinished().remove(&tx);
                     return match result.error.clone() {
                         Some(error) => Err(Failed { round: result.round, error }.into()),
                         None => Ok(result),
                     };
+                }
+                if sent.elapsed() >= RESUBMIT {
+                    self.resubmit(tx).await;
+                    sent = Instant::now();
                 }
                 tokio::time::sleep(POLL).await;
             }
@@ -262,6 +344,24 @@ impl SchedulerClient {
         tokio::time::timeout(limit, waiting)
             .await
             .map_err(|_| eyre!("transaction {tx} is in no finalised round after {seconds} s; `parallax query round` shows what the committee is doing"))?
+    }
+
+    /// The block of a round.
+    ///
+    /// # Errors
+    /// If no node answers, or none has it.
+    pub async fn block(&self, round: Round) -> Result<ParaTimeBlock> {
+        let id = self.id;
+        self.ask(|rpc| async move { ParaTimeApiClient::block(&rpc, id, Some(round)).await }).await
+    }
+
+    /// Events of the rounds `from..=to`, in order.
+    ///
+    /// # Errors
+    /// If no node answers, or the span is too long.
+    pub async fn events(&self, from: Round, to: Round) -> Result<Vec<RoundEvent>> {
+        let id = self.id;
+        self.ask(|rpc| async move { ParaTimeApiClient::events(&rpc, id, from, Some(to)).await }).await
     }
 
     /// A job.
@@ -306,7 +406,7 @@ impl SchedulerClient {
     pub async fn position(&self, kms: &Client, owner: &AccountKey, job: &JobView) -> Result<usize> {
         let decision = job.decision.as_ref().ok_or_else(|| eyre!("job {} has no decision yet", job.id))?;
         let (opening, seal_to) = owner.opening_key();
-        let height = self.rpc.health().await?.height;
+        let height = self.ask(|rpc| async move { rpc.health().await }).await?.height;
         let expires = Height(height.0.saturating_add(PERMIT_HEIGHTS));
         let permit =
             Permit { paratime: self.id, cipher: decision.position, requester: owner.public(), seal_to, expires };
@@ -369,7 +469,7 @@ pub async fn wait_consensus(rpc: &Client, tx: Digest, limit: Duration) -> Result
         .map_err(|_| eyre!("transaction {tx} is in no block after {seconds} s"))?
 }
 
-/// The first RPC URL of a role in a localnet's plan.
-pub fn endpoint(plan: &parallax_localnet::Plan, role: Role) -> Option<String> {
-    plan.nodes.iter().find(|n| n.role == role).map(parallax_localnet::PlannedNode::rpc_url)
+/// The RPC URLs of a role in a localnet's plan.
+pub fn endpoints(plan: &parallax_localnet::Plan, role: Role) -> Vec<String> {
+    plan.nodes.iter().filter(|n| n.role == role).map(parallax_localnet::PlannedNode::rpc_url).collect()
 }

@@ -119,7 +119,7 @@ async fn engine(home: &Home, chain: &Chain, pool: &Arc<Pool<Ledger>>) -> Result<
 
 /// Opens the database and the ledger on it.
 fn open_chain(home: &Home) -> Result<Chain> {
-    let store = RocksStore::open(&home.data().join("state"))?;
+    let store = RocksStore::open(home.data().join("state"))?;
     let database = Database::open(Arc::new(store))?;
     let keep = Some(home.config.kept_versions).filter(|n| *n > 0);
     let ledger = Ledger::new(database.clone(), home.genesis.consensus.clone(), home.chain)?.keep_versions(keep);

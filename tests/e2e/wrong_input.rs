@@ -8,7 +8,7 @@ use parallax_localnet::Plan;
 use parallax_node::client::SchedulerClient;
 use parallax_primitives::{Address, Amount, ChainContext, Digest, Domain, Gas, KeyId, Nonce};
 use parallax_rpc::types::AccountView;
-use parallax_rpc::{Client, ConsensusApiClient, NodeApiClient as _, ParaTimeApiClient};
+use parallax_rpc::{Client, ConsensusApiClient, NodeApiClient as _};
 use parallax_scheduler::{Call as SchedulerCall, EncryptedList, Purpose, Report};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn wrong_transactions_and_ciphertexts_are_refused_with_their_reason_and_change_n
     });
 }
 
-fn refusal<T: std::fmt::Debug>(result: Result<T, jsonrpsee::core::client::Error>) -> String {
+fn refusal<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, E>) -> String {
     result.expect_err("it must be refused").to_string()
 }
 
@@ -108,7 +108,7 @@ async fn telemetry(url: &str, keys_dir: &Path, keys: &[AccountKey]) {
         async move {
             let nonce = client.nonce(key.address()).await.unwrap();
             let tx = client.sign(&key, nonce, SchedulerCall::ReportTelemetry(list));
-            refusal(ParaTimeApiClient::submit(client.rpc(), client.id(), tx.into()).await)
+            refusal(client.submit(tx).await)
         }
     };
     let other_key = submit(a.clone(), EncryptedList { key_id: KeyId([7; 32]), ..list.clone() }).await;
@@ -124,7 +124,11 @@ async fn telemetry(url: &str, keys_dir: &Path, keys: &[AccountKey]) {
     short.bytes.truncate(middle);
     let short = submit(a.clone(), short).await;
     assert!(short.contains("conform"), "not conformant: {short}");
-    let huge = submit(a.clone(), EncryptedList { bytes: vec![0; 300_000], ..list.clone() }).await;
+    let huge = submit(
+        a.clone(),
+        EncryptedList { bytes: vec![0; parallax_primitives::limits::MAX_PARATIME_TX_BYTES], ..list.clone() },
+    )
+    .await;
     assert!(huge.contains("limit"), "{huge}");
     let replay = EncryptedList { epoch: parallax_primitives::Epoch(epoch.0 + 5), ..list.clone() };
     let wrong_epoch = submit(a.clone(), replay).await;

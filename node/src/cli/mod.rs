@@ -127,7 +127,7 @@ impl RpcArgs {
 /// An endpoint of the localnet in the default directory.
 fn default_endpoint(role: Role) -> Result<String> {
     let plan = Plan::load(Path::new(DEFAULT_DIR))?;
-    let url = plan.as_ref().and_then(|plan| crate::client::endpoint(plan, role));
+    let url = plan.as_ref().and_then(|plan| crate::client::endpoints(plan, role).into_iter().next());
     url.ok_or_else(|| {
         eyre!(
             "no node is named and there is no localnet in {DEFAULT_DIR}; give --rpc URL, or run `parallax localnet up`"

@@ -10,8 +10,8 @@ use parallax_fhe::TfheClientCipher;
 use parallax_genesis::AccountKey;
 use parallax_network::peer_id_of;
 use parallax_primitives::{Address, Digest, Nonce, Round};
+use parallax_rpc::Client;
 use parallax_rpc::types::RoundEvent;
-use parallax_rpc::{Client, ParaTimeApiClient};
 use parallax_scheduler::cluster::{Machine, Models, request};
 use parallax_scheduler::openb::{Node, Pod};
 use parallax_scheduler::reference;
@@ -269,8 +269,7 @@ impl Cluster {
             None
         };
         let seconds = begun.elapsed().as_secs_f64();
-        let state_root =
-            ParaTimeApiClient::block(self.client.rpc(), self.client.id(), Some(decision.round)).await?.state_root;
+        let state_root = self.client.block(decision.round).await?.state_root;
         self.replay(decision.round).await?;
         let attempts = self.attempts.get(&id).map(Vec::as_slice).unwrap_or_default();
         let last = attempts.last().filter(|a| a.round == decision.round);
@@ -310,9 +309,7 @@ impl Cluster {
         if to <= self.replayed {
             return Ok(());
         }
-        let events =
-            ParaTimeApiClient::events(self.client.rpc(), self.client.id(), self.replayed.next(), Some(to)).await?;
-        for event in events {
+        for event in self.client.events(self.replayed.next(), to).await? {
             self.step(&event)?;
         }
         self.replayed = to;

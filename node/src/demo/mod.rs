@@ -6,7 +6,7 @@ mod cluster;
 mod faults;
 mod table;
 
-use crate::client::{SchedulerClient, endpoint};
+use crate::client::{SchedulerClient, endpoints};
 use clap::Args;
 use cluster::{Cluster, Outcome};
 use eyre::{Result, WrapErr as _, eyre};
@@ -147,13 +147,13 @@ async fn drive(
     running.wait_ready().await?;
     say(format_args!("ready after {:.1} s", begun.elapsed().as_secs_f64()));
     let plan = running.plan();
-    let url = endpoint(plan, Role::Compute).ok_or_else(|| eyre!("the localnet has no compute node"))?;
-    let kms = endpoint(plan, Role::KeyManager).ok_or_else(|| eyre!("the localnet has no key manager"))?;
-    let client = SchedulerClient::connect(&url).await?;
+    let kms = endpoints(plan, Role::KeyManager);
+    let kms = kms.first().ok_or_else(|| eyre!("the localnet has no key manager"))?;
+    let client = SchedulerClient::connect_any(&endpoints(plan, Role::Compute)).await?;
     let cipher = Arc::new(client.cipher(&plan.keys)?);
     let accounts = plan.accounts.iter().map(parallax_localnet::Account::load).collect::<Result<Vec<_>, _>>()?;
 
-    let mut cluster = Cluster::new(client, Client::new(&kms)?, cipher, accounts, nodes)?;
+    let mut cluster = Cluster::new(client, Client::new(kms)?, cipher, accounts, nodes)?;
     let before = faults::stakes(running).await?;
     let reporting = Instant::now();
     cluster.register().await?;

@@ -2,8 +2,10 @@
 //!
 //! Replicas of a committee compare ciphertexts **bit by bit**, so everything on which bits depend is held fixed here:
 //! - [`init`] pins the FFT plan of the process; without it, tfhe picks one by a stopwatch ([`plan`]).
-//! - Every operation runs on a worker that tfhe sees as a single-threaded pool, because tfhe picks algorithms by the
-//!   number of threads ([`pool`]).
+//! - Every operation runs on a worker that tfhe sees as a single-threaded pool. Integer operations depend on rayon's
+//!   thread count: tfhe picks the algorithm that carries by it, and with that the number of bootstraps and the bits of
+//!   the result. Adding two `u8` takes 8 bootstraps with one thread and 11, to other bits, with sixteen. With one
+//!   thread a worker, the size of the pool does not matter ([`pool`]).
 //! - A key set commits to **known answers**: the digest of each operation's output on given inputs. A node computes
 //!   them when it starts and refuses to join a committee if one differs ([`TfheBackend::check_profile`]).
 //! - Every input is re-randomised, from a seed that the round fixes, before it is used; without that FHE is not secure
@@ -24,6 +26,26 @@
 //! and it does not make evaluation on unlike processors agree: the `cpu-fft` profile wants x86-64 with AVX2 and FMA.
 //!
 //! Start with [`backend`], then `evaluate.rs`.
+//!
+//! # What it costs
+//! A bootstrap takes about 24 core-milliseconds, re-randomising a block 0.02, checking a list's proof of knowledge 120
+//! whatever its length (x86-64 with AVX-512; `examples/costs.rs` measures them again). Bootstraps, by tfhe 1.8.2's own
+//! counter in pools of one thread:
+//!
+//! | operation | 1 block | 2 | 3 | 4 | 5 | 6 | 7 | 8 | `n` blocks |
+//! | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | table, two tables on one argument | 1 | | | | | | | | |
+//! | linear combination, re-randomisation | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |
+//! | expansion of a list; and, or, xor | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | `n` |
+//! | add, sub | 2 | 4 | 6 | 8 | 10 | 12 | 14 | 16 | `2n` |
+//! | select | 3 | 6 | 9 | 12 | 15 | 18 | 21 | 24 | `3n` |
+//! | eq, ne | 1 | 3 | 4 | 5 | 6 | 9 | 10 | 11 | 21 for 16, 42 for 32 |
+//! | lt, le, gt, ge | 1 | 3 | 4 | 5 | 8 | 9 | 10 | 11 | `n + 2 ceil(n/4) - 1` for 2 to 60 |
+//! | min, max | 4 | 9 | 13 | 17 | 23 | 27 | 31 | 35 | an ordering and a select |
+//! | mul | 1 | 6 | 14 | 28 | 44 | 63 | 85 | 111 | 440 for 16 |
+//!
+//! [`parallax_runtime::gas`] charges these; products of more than 8 blocks and orderings of more than 60 are charged an
+//! upper bound. The tests on real ciphertexts compare price and counter.
 
 // This crate is a shell around tfhe: it runs threads, and key generation and encryption draw randomness. Evaluation
 // does neither on its own account: its results are a function of keys, program, inputs and seed.

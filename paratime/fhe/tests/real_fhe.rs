@@ -1,9 +1,10 @@
 //! Tests on real ciphertexts. They share one key set from the cache (made by the first run, about 20 core-seconds) and
-//! spend about 25 core-seconds of FHE in all.
+//! spend about 32 core-seconds of FHE in all.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod common;
 
+use common::prices::{self, Priced};
 use common::{Numbers, backend, child, client, decryptor, key_set, list, metadata, random_program};
 use parallax_fhe::encoding::{HEADER_BYTES, max_list_bytes, stored_bytes};
 use parallax_fhe::keys::{Role, SECRET_FILE};
@@ -70,6 +71,42 @@ fn real_fhe_every_operation_equals_plaintext_and_its_bits_depend_on_nothing_else
     // Nothing else runs there, so the library's counter is this evaluation's.
     assert_eq!(lines.next().unwrap(), format!("pbs {}", case.program.pbs()), "{report}");
     assert_eq!(three.pbs, case.program.pbs());
+}
+
+/// Programs with the counter's figures. A difference names the operation: then the counter is right.
+fn counted(task: &str, programs: Vec<Priced>) -> Vec<(Priced, u64)> {
+    let scratch = tempfile::tempdir().unwrap();
+    let counts = prices::counted(task, scratch.path());
+    assert_eq!(counts.len(), 1 + programs.len());
+    std::iter::once(prices::expansion()).chain(programs).zip(counts).collect()
+}
+
+fn assert_exact(counted: &[(Priced, u64)]) {
+    for (priced, count) in counted {
+        let (name, program) = (&priced.name, &priced.program);
+        assert_eq!(program.pbs(), *count, "{name}: priced {} bootstraps, tfhe counts {count}", program.pbs());
+        assert_eq!(program.gas(), priced.gas(*count), "{name}");
+        println!("{name}: {count}");
+    }
+}
+
+#[test]
+fn real_fhe_every_operation_is_priced_at_what_tfhe_counts() {
+    assert_exact(&counted("prices", prices::small()));
+}
+
+#[test]
+#[ignore = "55 core-seconds: run it when tfhe or a price of an integer changes"]
+fn real_fhe_larger_integers_are_priced_at_what_tfhe_counts_or_a_bound() {
+    let mut counted = counted("prices-large", prices::large());
+    let bounds = counted.split_off(counted.len() - prices::BOUNDS);
+    assert_exact(&counted);
+    for (priced, count) in bounds {
+        let price = priced.program.pbs();
+        // A bound, and one that a user can live with.
+        assert!((count..=count + count / 4).contains(&price), "{}: priced {price}, tfhe counts {count}", priced.name);
+        println!("{}: priced {price}, tfhe counts {count}", priced.name);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the tests on real ciphertexts share: one key set, one backend, and a random program with its plain result.
 
+pub(crate) mod prices;
+
 use parallax_fhe::{
     ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend, TfheClientCipher,
     TfheDecryptor, cache, init,
@@ -243,6 +245,8 @@ pub(crate) fn child_main() {
                 backend.evaluate(manifest.key_id(), &case.program, &[input.as_slice()], &seed, &|| false).unwrap();
             println!("\nCHILD {}\nCHILD pbs {}", fingerprint(&done), tfhe::get_pbs_count());
         }
+        "prices" => prices::count(&TfheBackend::new(keys, CHILD_THREADS).unwrap(), &prices::small(), &dir),
+        "prices-large" => prices::count(&TfheBackend::new(keys, CHILD_THREADS).unwrap(), &prices::large(), &dir),
         other => panic!("no such task: {other}"),
     }
 }
