@@ -261,17 +261,21 @@ pub fn print_summary(plan: &Plan, took: Duration) {
 
 fn print_next(plan: &Plan) {
     let Some(node) = plan.nodes.first() else { return };
+    // The program is not on the search path of someone who has just built it.
+    let program = std::env::current_exe().map_or_else(|_| "parallax".to_owned(), |path| path.display().to_string());
+    // What the system says of a program that was built anew while it runs.
+    let program = program.trim_end_matches(" (deleted)");
     say("\nTry next:");
-    say(format_args!("  parallax query status --rpc {}", node.rpc_url()));
+    say(format_args!("  {program} query status --rpc {}", node.rpc_url()));
     if let [from, to, ..] = plan.accounts.as_slice() {
         say(format_args!(
-            "  parallax tx transfer --rpc {} --key {} --to {} --amount 5",
+            "  {program} tx transfer --rpc {} --key {} --to {} --amount 5",
             node.rpc_url(),
             from.key.display(),
             to.address
         ));
     }
-    say(format_args!("  parallax localnet logs compute-0 --follow --dir {}", plan.dir.display()));
+    say(format_args!("  {program} localnet logs compute-0 --follow --dir {}", plan.dir.display()));
 }
 
 fn role(role: parallax_consensus_app::tx::Role) -> &'static str {

@@ -1,6 +1,7 @@
 //! A client of the scheduling ParaTime: accounts, hosts, jobs and decryption, over JSON-RPC. The command line and the
 //! demonstration use it; so may anyone else.
 
+use crate::paratime::pool::PoolError;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use jsonrpsee::core::client::Error as RpcFault;
 use parallax_consensus_app::tx::Role;
@@ -13,6 +14,7 @@ use parallax_rpc::types::{PublicKeyInfo, ResultView, RoundEvent};
 use parallax_rpc::{Client, ConsensusApiClient as _, KmsApiClient as _, NodeApiClient, ParaTimeApiClient};
 use parallax_runtime::ClientCipher;
 use parallax_runtime::decryption::{Permit, SignedPermit};
+use parallax_runtime::paratime::tx_digest;
 use parallax_scheduler::{Call, EncryptedList, Params, Purpose, TxBody, metadata};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -282,15 +284,22 @@ impl SchedulerClient {
     /// # Errors
     /// The node's refusal.
     pub async fn submit(&self, tx: Vec<u8>) -> Result<Digest> {
-        let id = self.id;
-        let digest = self
+        let (id, digest) = (self.id, tx_digest(&tx));
+        self.unfinished().insert(digest, tx.clone());
+        let sent = self
             .ask(|rpc| {
                 let tx = tx.clone();
                 async move { ParaTimeApiClient::submit(&rpc, id, tx.into()).await }
             })
-            .await?;
-        self.unfinished().insert(digest, tx);
-        Ok(digest)
+            .await;
+        match sent {
+            Err(error) if !is_known(&error) => {
+                self.unfinished().remove(&digest);
+                Err(error)
+            }
+            // A node that has it already is as good as one that takes it: an answer may have been lost.
+            _ => Ok(digest),
+        }
     }
 
     /// Signs and submits a call with the account's next nonce.
@@ -306,12 +315,19 @@ impl SchedulerClient {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a transaction again. A node that has it already says so, which is as good.
+    /// Sends a transaction again, through another node: the one that took it may have lost it.
     async fn resubmit(&self, tx: Digest) {
         let bytes = self.unfinished().get(&tx).cloned();
-        if let Some(bytes) = bytes
-            && let Err(error) = self.submit(bytes).await
-        {
+        self.current.fetch_add(1, Ordering::Relaxed);
+        let Some(bytes) = bytes else { return };
+        let id = self.id;
+        let sent = self
+            .ask(|rpc| {
+                let bytes = bytes.clone();
+                async move { ParaTimeApiClient::submit(&rpc, id, bytes.into()).await }
+            })
+            .await;
+        if let Err(error) = sent {
             tracing::debug!(%error, tx = %tx.short(), "client.resubmission_refused");
         }
     }
@@ -437,6 +453,13 @@ impl SchedulerClient {
             }
         }
     }
+}
+
+/// Whether a node refused a transaction because it waits there already.
+fn is_known(error: &eyre::Report) -> bool {
+    let Some(RpcFault::Call(object)) = error.downcast_ref::<RpcFault>() else { return false };
+    let data = object.data().and_then(|d| serde_json::from_str::<parallax_runtime::TxError>(d.get()).ok());
+    data.is_some_and(|e| e.module == "pool" && e.code == PoolError::Known.code())
 }
 
 /// The chain context of a node.

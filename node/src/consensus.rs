@@ -5,15 +5,15 @@ use crate::outbox::{Outbox, Price};
 use parallax_consensus_app::epoch;
 use parallax_consensus_app::ledger::{self, Ledger};
 use parallax_consensus_app::tx::{Call, Transaction, tx_digest};
-use parallax_consensus_app::{Checked, TxError, beacon, keys, staking, stored, validators};
-use parallax_consensus_engine::{Pool, Tip, mempool};
+use parallax_consensus_app::{Checked, TxError, beacon, staking, validators};
+use parallax_consensus_engine::{Pool, Tip};
 use parallax_genesis::NodeKeys;
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{Address, Amount, Digest, Gas, Height};
+use parallax_primitives::{Address, Amount, Height};
 use parallax_state::StateError;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A signed envelope around a call has about this many bytes besides the call: nonce, fee, gas limit, key, signature.
 const ENVELOPE_BYTES: usize = 160;
@@ -25,6 +25,8 @@ pub struct Submitter {
     pool: Arc<Pool<Ledger>>,
     network: Handle,
     outbox: Arc<Mutex<Outbox>>,
+    /// Wakes the task that signs.
+    wake: Arc<Notify>,
     address: Address,
 }
 
@@ -33,7 +35,7 @@ impl Submitter {
     pub fn new(chain: Chain, pool: Arc<Pool<Ledger>>, network: Handle, keys: &NodeKeys) -> Self {
         let outbox = Outbox::new(chain.context, keys.consensus.clone());
         let address = Address::of(&keys.node());
-        Self { chain, pool, network, outbox: Arc::new(Mutex::new(outbox)), address }
+        Self { chain, pool, network, outbox: Arc::new(Mutex::new(outbox)), wake: Arc::default(), address }
     }
 
     /// Admits a transaction that a client or the node itself has signed, and gossips it.
@@ -48,18 +50,19 @@ impl Submitter {
         Ok(checked)
     }
 
-    /// Puts a call of the node's own into its outbox. It is signed, sent and sent again until a block holds it.
+    /// Puts a call of the node's own into its outbox. One task signs and sends it, and replaces it until a block holds
+    /// it.
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub async fn call(&self, call: Call) -> Result<(), StateError> {
+    pub fn call(&self, call: Call) -> Result<(), StateError> {
         let parameters = ledger::parameters(&self.chain.view()?)?;
         let bytes = parallax_primitives::encode(&call).len().saturating_add(ENVELOPE_BYTES);
         let gas_limit = call.gas(bytes, &parameters);
         let fee = Amount(parameters.min_gas_price.0.saturating_mul(u128::from(gas_limit.0)));
-        self.outbox().push(call, Price { fee, gas_limit: Gas(gas_limit.0) });
-        let height = self.chain.height()?;
-        self.flush(height, &BTreeSet::new()).await
+        self.outbox().push(call, Price { fee, gas_limit });
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// Drops waiting calls that are no longer wanted.
@@ -76,35 +79,53 @@ impl Submitter {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn flush(&self, height: Height, included: &BTreeSet<Digest>) -> Result<(), StateError> {
-        let nonce = staking::account(&self.chain.view()?, &self.address)?.nonce;
-        let due = self.outbox().due(height, nonce, included);
+    /// Signs and sends what is due. The nonce is read from the same state up to which blocks are looked through, so a
+    /// call that a block holds is never signed again.
+    async fn flush(&self, done: &mut Height) -> Result<(), StateError> {
+        let view = self.chain.view()?;
+        let height = Height(view.version().unwrap_or_default());
+        let mut included = BTreeSet::new();
+        while *done < height {
+            *done = done.next();
+            if let Some(block) = self.chain.blocks.block(*done)? {
+                included.extend(block.transactions.iter().map(|tx| tx_digest(tx)));
+            }
+        }
+        let nonce = staking::account(&view, &self.address)?.nonce;
+        drop(view);
+        let due = self.outbox().due(height, nonce, &included);
         for bytes in due {
+            let digest = tx_digest(&bytes);
             match self.submit(bytes).await {
-                Ok(checked) => tracing::debug!(tx = %checked.digest, "consensus.tx.sent"),
-                Err(error) if error.module == "mempool" && error.code == mempool::codes::DUPLICATE => {}
-                Err(error) => tracing::warn!(%error, "consensus.tx.refused"),
+                Ok(_) => tracing::debug!(tx = %digest.short(), "consensus.tx.sent"),
+                // The pool's own refusals pass, and nonces settle with the next block; what a module refuses, it will
+                // refuse again.
+                Err(error) if ["mempool", "auth", "state"].contains(&error.module.as_str()) => {
+                    tracing::debug!(%error, "consensus.tx.not_pooled");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "consensus.tx.refused");
+                    self.outbox().refused(&digest);
+                }
             }
         }
         Ok(())
     }
 
-    /// Follows the chain: what a block holds leaves the outbox, the rest is sent again when it is due. Ends with the
-    /// engine.
+    /// Follows the chain: what a block holds leaves the outbox, the rest is sent when it is due. Ends with the engine.
     pub async fn follow(self, mut tip: watch::Receiver<Tip>) {
         let mut done = tip.borrow_and_update().height;
-        while tip.changed().await.is_ok() {
-            let height = tip.borrow_and_update().height;
-            let mut included = BTreeSet::new();
-            while done < height {
-                done = done.next();
-                match self.chain.blocks.block(done) {
-                    Ok(Some(block)) => included.extend(block.transactions.iter().map(|tx| tx_digest(tx))),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%error, height = done.0, "consensus.block.unreadable"),
+        loop {
+            tokio::select! {
+                changed = tip.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tip.borrow_and_update();
                 }
+                () = self.wake.notified() => {}
             }
-            if let Err(error) = self.flush(height, &included).await {
+            if let Err(error) = self.flush(&mut done).await {
                 tracing::error!(%error, "consensus.outbox.failed");
             }
         }
@@ -142,7 +163,7 @@ pub async fn beacon(submitter: Submitter, keys: NodeKeys, mut tip: watch::Receiv
             let now = epoch::current(&view)?;
             let target = now.epoch.next();
             let votes = validators::at(&view, height.next())?.power_of(&node) > 0;
-            let shown = stored::read::<Digest>(&view, &keys::beacon_proof(target, &node))?.is_some();
+            let shown = beacon::contributed(&view, target, &node)?;
             if !votes || shown || proven == Some(target) {
                 return Ok(None);
             }
@@ -151,13 +172,12 @@ pub async fn beacon(submitter: Submitter, keys: NodeKeys, mut tip: watch::Receiv
         };
         match step() {
             Ok(Some(call)) => {
-                if let Call::BeaconProof { epoch, .. } = &call {
-                    proven = Some(*epoch);
-                    let epoch = *epoch;
-                    submitter.retain(|c| !matches!(c, Call::BeaconProof { epoch: old, .. } if *old < epoch));
-                }
-                if let Err(error) = submitter.call(call).await {
-                    tracing::error!(%error, "beacon.proof.failed");
+                let Call::BeaconProof { epoch, .. } = &call else { continue };
+                let epoch = *epoch;
+                submitter.retain(|c| !matches!(c, Call::BeaconProof { epoch: old, .. } if *old < epoch));
+                match submitter.call(call) {
+                    Ok(()) => proven = Some(epoch),
+                    Err(error) => tracing::error!(%error, "beacon.proof.failed"),
                 }
             }
             Ok(None) => {}

@@ -5,35 +5,92 @@ use crate::consensus::{self, Submitter};
 use crate::error::Refused;
 use crate::kms::KmsService;
 use crate::light;
-use crate::paratime::{self, Parts, Started};
+use crate::paratime::{self, FheResources, ParaTimeHost, Parts};
 use crate::rpc::{self, Context, Identity, Services};
 use crate::serve::Server;
 use eyre::{Result, WrapErr as _, bail, eyre};
+use jsonrpsee::server::ServerHandle;
 use parallax_consensus_app::Ledger;
 use parallax_consensus_app::tx::Role;
 use parallax_consensus_engine::embedded::{self, EngineConfig, EngineHandle};
-use parallax_consensus_engine::{BlockStore, Pool, Shared};
+use parallax_consensus_engine::{BlockStore, EngineError, Pool, Shared, Tip};
 use parallax_fhe::{Manifest, SecretKeys, TfheDecryptor};
 use parallax_genesis::{Home, ParaTimeGenesis};
 use parallax_kms::KeyManager;
-use parallax_network::{Handle, Network, NetworkConfig, NetworkEvent, RequestHandler};
-use parallax_primitives::Address;
+use parallax_network::{Handle, Network, NetworkConfig, NetworkError, NetworkEvent, RequestHandler};
+use parallax_primitives::{Address, ParaTimeId};
 use parallax_state::Database;
 use parallax_store::RocksStore;
 use parallax_worker::{FaultKind, WorkerError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinSet};
 
-/// How a node is started.
-#[derive(Debug)]
-pub struct RunOptions {
-    /// The home directory.
-    pub home: PathBuf,
-    /// A fault, refused outside a localnet.
-    pub fault: Option<FaultKind>,
+/// How long tasks have to end when the node does, before they are aborted.
+const TASKS_END: Duration = Duration::from_secs(5);
+
+/// What runs for as long as the node does. A node with a part that stands still looks well and is not, so one that
+/// ends or panics ends the node.
+#[derive(Default)]
+pub struct Tasks {
+    set: JoinSet<Result<()>>,
+    names: HashMap<Id, String>,
+}
+
+impl Tasks {
+    /// Starts one.
+    pub fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = Result<()>> + Send + 'static) {
+        let id = self.set.spawn(task).id();
+        self.names.insert(id, name.into());
+    }
+
+    /// Waits until one ends, and says which and why. Safe to cancel.
+    pub async fn ended(&mut self) -> eyre::Report {
+        let Some(ended) = self.set.join_next_with_id().await else { return std::future::pending().await };
+        let (id, error) = match ended {
+            Ok((id, Ok(()))) => (id, None),
+            Ok((id, Err(error))) => (id, Some(error)),
+            Err(panic) => (panic.id(), Some(eyre!(panic))),
+        };
+        let name = self.names.remove(&id).unwrap_or_default();
+        match error {
+            Some(error) => error.wrap_err(format!("the task `{name}` ended")),
+            None => eyre!("the task `{name}` ended by itself"),
+        }
+    }
+
+    /// Waits until all have ended, and aborts what has not after a while.
+    pub async fn stop(mut self, limit: Duration) {
+        let all = async { while self.set.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            self.set.shutdown().await;
+        }
+    }
+}
+
+/// The operator's wish that the node end. It is noticed from the moment this is made, however long the node starts.
+struct Ending {
+    term: Signal,
+    int: Signal,
+}
+
+impl Ending {
+    fn install() -> Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Resolves when the operator asks the node to end.
+    async fn wished(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+        tracing::info!("node.ending");
+    }
 }
 
 /// Runs a node until it is told to end or cannot go on.
@@ -45,6 +102,7 @@ pub async fn run(home: Home, fault: Option<FaultKind>) -> Result<()> {
         fault.allowed(home.genesis.consensus.parameters.localnet).map_err(|e| Refused::new(e.to_string()))?;
         tracing::warn!(%fault, "node.fault_injected");
     }
+    let ending = Ending::install()?;
     let entity = entity_of(&home)?;
     let identity = Arc::new(Identity {
         node: home.keys.node(),
@@ -56,9 +114,9 @@ pub async fn run(home: Home, fault: Option<FaultKind>) -> Result<()> {
         if home.config.roles.len() > 1 {
             bail!("a key manager runs alone: give the other roles of {} to a node of its own", home.config.moniker);
         }
-        return key_manager(home, identity).await;
+        return key_manager(home, identity, ending).await;
     }
-    chain_node(home, identity, fault).await
+    chain_node(home, identity, fault, ending).await
 }
 
 fn entity_of(home: &Home) -> Result<Address> {
@@ -75,16 +133,19 @@ where
     text.parse().map_err(|e| eyre!("config.json: {field}: {text:?} is no multiaddress: {e}"))
 }
 
-async fn network(home: &Home, handler: Arc<dyn RequestHandler>) -> Result<Handle> {
+async fn network(home: &Home, handler: Arc<dyn RequestHandler>, tasks: &mut Tasks) -> Result<Handle> {
     let mut config = NetworkConfig::new(home.chain, home.keys.peer.clone());
     config.listen = address("network.listen", &home.config.network.listen)?;
     config.bootstrap = home.config.network.peers.iter().map(|p| address("network.peers", p)).collect::<Result<_>>()?;
-    let (handle, events) = Network::spawn(config, handler).await?;
-    tokio::spawn(log_peers(events));
+    let (handle, events) = Network::spawn(config, handler).await.map_err(|e| match e {
+        NetworkError::PortInUse { .. } => eyre!(Refused::new(e.to_string())),
+        other => eyre!(other),
+    })?;
+    tasks.spawn("network", log_peers(events));
     Ok(handle)
 }
 
-async fn log_peers(mut events: mpsc::Receiver<NetworkEvent>) {
+async fn log_peers(mut events: mpsc::Receiver<NetworkEvent>) -> Result<()> {
     while let Some(event) = events.recv().await {
         match event {
             NetworkEvent::Connected { peer, agent } => tracing::info!(%peer, agent, "network.peer_connected"),
@@ -95,6 +156,7 @@ async fn log_peers(mut events: mpsc::Receiver<NetworkEvent>) {
             }
         }
     }
+    Ok(())
 }
 
 async fn engine(home: &Home, chain: &Chain, pool: &Arc<Pool<Ledger>>) -> Result<EngineHandle> {
@@ -114,7 +176,10 @@ async fn engine(home: &Home, chain: &Chain, pool: &Arc<Pool<Ledger>>) -> Result<
     config.moniker.clone_from(&home.config.moniker);
     let store = Arc::clone(chain.database.store());
     let mempool: Arc<dyn parallax_consensus_engine::Mempool> = Arc::clone(pool) as _;
-    Ok(embedded::spawn(config, chain.ledger.clone(), store, mempool).await?)
+    embedded::spawn(config, chain.ledger.clone(), store, mempool).await.map_err(|e| match e {
+        EngineError::Listen { .. } | EngineError::OtherChain { .. } => eyre!(Refused::new(e.to_string())),
+        other => eyre!(other),
+    })
 }
 
 /// Opens the database and the ledger on it.
@@ -133,77 +198,108 @@ fn open_chain(home: &Home) -> Result<Chain> {
     })
 }
 
-async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<FaultKind>) -> Result<()> {
+/// What a node has started, to be stopped with it.
+#[derive(Default)]
+struct Running {
+    hosts: BTreeMap<ParaTimeId, Arc<ParaTimeHost>>,
+    tasks: Tasks,
+    rpc: Option<ServerHandle>,
+}
+
+async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<FaultKind>, mut ending: Ending) -> Result<()> {
     let chain = open_chain(&home)?;
     let server = Server::default();
-    let network = network(&home, Arc::new(server.clone())).await?;
+    let mut running = Running::default();
+    let network = network(&home, Arc::new(server.clone()), &mut running.tasks).await?;
     let pool = Arc::new(Pool::new(chain.ledger.clone()));
     let mut engine = engine(&home, &chain, &pool).await?;
     let submitter = Submitter::new(chain.clone(), pool, network.clone(), &home.keys);
+    let context = Context { chain, submitter, network: network.clone(), paratimes: Arc::default(), identity };
 
-    let mut hosts = BTreeMap::new();
-    let mut workers = tokio::task::JoinSet::new();
+    let tip = engine.watch_tip();
+    let mut engine_ended = false;
+    let outcome = tokio::select! {
+        biased;
+        () = ending.wished() => Ok(()),
+        ended = engine.ended() => {
+            engine_ended = true;
+            ended.wrap_err("the consensus engine ended")
+        }
+        ended = serve(&home, context, server, fault, tip, &mut running) => ended,
+    };
+    if let Some(rpc) = running.rpc {
+        // It fails only if the server has ended already.
+        let _ = rpc.stop();
+    }
+    running.hosts.values().for_each(|host| host.stop());
+    let stopped = if engine_ended { Ok(()) } else { engine.stop().await };
+    network.shutdown().await;
+    running.tasks.stop(TASKS_END).await;
+    outcome?;
+    Ok(stopped?)
+}
+
+/// Starts ParaTimes, gossip and RPC, and runs until a part of that ends.
+async fn serve(
+    home: &Home,
+    mut context: Context,
+    server: Server,
+    fault: Option<FaultKind>,
+    tip: watch::Receiver<Tip>,
+    running: &mut Running,
+) -> Result<()> {
+    let Running { hosts, tasks, rpc } = running;
+    let submitter = &context.submitter;
     if home.config.has(Role::Compute) {
-        let keys = keys_dir(&home)?;
+        let keys = keys_dir(home)?;
+        let threads = usize::from(home.config.fhe_threads);
+        let fhe = Arc::new(FheResources::new(threads, home.config.paratimes.len(), fault)?);
         let parts = Parts {
-            chain: &chain,
-            submitter: &submitter,
-            network: &network,
+            chain: &context.chain,
+            submitter,
+            network: &context.network,
             key: &home.keys.consensus,
             keys: &keys,
-            threads: usize::from(home.config.fhe_threads),
+            fhe: &fhe,
             fault,
         };
         for id in &home.config.paratimes {
-            let (descriptor, genesis) = paratime_of(&home, id)?;
-            let Started { host, done } = paratime::start(&parts, descriptor, genesis, engine.watch_tip()).await?;
-            hosts.insert(*id, host);
-            workers.spawn(done);
+            let (descriptor, genesis) = paratime_of(home, id)?;
+            hosts.insert(*id, paratime::start(&parts, descriptor, genesis, tip.clone(), tasks).await?);
         }
     }
-    let paratimes = Arc::new(hosts);
-    server.start(chain.clone(), Arc::clone(&paratimes));
-
-    tokio::spawn(submitter.clone().relay());
-    tokio::spawn(submitter.clone().follow(engine.watch_tip()));
+    let (relay, follow) = (submitter.clone().relay(), submitter.clone().follow(tip.clone()));
+    tasks.spawn("relay", done(relay));
+    tasks.spawn("follow", done(follow));
     if home.config.has(Role::Validator) {
-        tokio::spawn(consensus::beacon(submitter.clone(), home.keys.clone(), engine.watch_tip()));
+        tasks.spawn("beacon", done(consensus::beacon(submitter.clone(), home.keys.clone(), tip)));
     }
-    let context = Context { chain, submitter, network: network.clone(), paratimes, identity: Arc::clone(&identity) };
-    let rpc = rpc::serve(&identity, Services::Chain(context)).await?;
+    context.paratimes = Arc::new(hosts.clone());
+    server.start(context.chain.clone(), Arc::clone(&context.paratimes));
+    let identity = Arc::clone(&context.identity);
+    *rpc = Some(rpc::serve(&identity, Services::Chain(context)).await?);
     tracing::info!(moniker = identity.config.moniker, rpc = %identity.config.rpc.listen, "node.started");
-
-    let outcome = tokio::select! {
-        ended = engine.ended() => ended.wrap_err("the consensus engine ended"),
-        Some(ended) = workers.join_next() => worker_ended(ended),
-        signal = ending() => signal,
-    };
-    let _ = rpc.stop();
-    if outcome.is_ok() {
-        engine.stop().await?;
-    }
-    network.shutdown().await;
-    outcome
+    Err(crash_on_purpose(tasks.ended().await))
 }
 
-type WorkerEnd = Result<Result<Result<(), WorkerError>, tokio::task::JoinError>, tokio::task::JoinError>;
+/// A task that has no errors of its own.
+async fn done(task: impl Future<Output = ()>) -> Result<()> {
+    task.await;
+    Ok(())
+}
 
-fn worker_ended(ended: WorkerEnd) -> Result<()> {
-    match ended {
-        Ok(Ok(Err(error @ WorkerError::Crashed(..)))) => {
-            // The fault asks for the end of a process that was given no chance to tidy up.
-            tracing::warn!(%error, "node.crash_on_purpose");
-            std::process::abort();
-        }
-        Ok(Ok(Err(error))) => Err(eyre!(error).wrap_err("a worker ended")),
-        Ok(Ok(Ok(()))) => bail!("a worker ended by itself"),
-        Ok(Err(error)) | Err(error) => Err(eyre!(error).wrap_err("a worker panicked")),
+fn crash_on_purpose(error: eyre::Report) -> eyre::Report {
+    if let Some(WorkerError::Crashed(..)) = error.downcast_ref::<WorkerError>() {
+        // The fault asks for the end of a process that was given no chance to tidy up.
+        tracing::warn!(%error, "node.crash_on_purpose");
+        std::process::abort();
     }
+    error
 }
 
 fn paratime_of<'a>(
     home: &'a Home,
-    id: &parallax_primitives::ParaTimeId,
+    id: &ParaTimeId,
 ) -> Result<(&'a parallax_consensus_app::genesis::ParaTimeDescriptor, &'a ParaTimeGenesis)> {
     let descriptor = home.genesis.consensus.paratimes.iter().find(|p| p.id == *id);
     let genesis = home.genesis.paratimes.iter().find(|p| p.id == *id);
@@ -223,54 +319,65 @@ fn keys_dir(home: &Home) -> Result<PathBuf> {
     Ok(home.resolve(dir))
 }
 
-async fn key_manager(home: Home, identity: Arc<Identity>) -> Result<()> {
+async fn key_manager(home: Home, identity: Arc<Identity>, mut ending: Ending) -> Result<()> {
+    let mut tasks = Tasks::default();
+    let mut running = None;
+    let outcome = tokio::select! {
+        biased;
+        () = ending.wished() => Ok(()),
+        ended = manage_keys(&home, identity, &mut tasks, &mut running) => ended,
+    };
+    if let Some((network, rpc)) = running {
+        // It fails only if the server has ended already.
+        let _ = rpc.stop();
+        network.shutdown().await;
+    }
+    // The service asks peers for ever; it holds nothing that must be finished.
+    tasks.stop(Duration::ZERO).await;
+    outcome
+}
+
+async fn manage_keys(
+    home: &Home,
+    identity: Arc<Identity>,
+    tasks: &mut Tasks,
+    running: &mut Option<(Handle, ServerHandle)>,
+) -> Result<()> {
     let [id] = home.config.paratimes.as_slice() else {
         bail!("config.json: paratimes: a key manager of this version serves exactly one ParaTime");
     };
-    let (descriptor, genesis) = paratime_of(&home, id)?;
-    let keys = keys_dir(&home)?;
+    let (descriptor, genesis) = paratime_of(home, id)?;
+    let keys = keys_dir(home)?;
     let manifest = Manifest::load(&keys)?;
     if manifest.key_id().0 != descriptor.key_set.0 {
         let (here, there) = (manifest.key_id(), descriptor.key_set);
         let text = format!("the key set in {} is {here}, ParaTime {id} uses {there}", keys.display());
         return Err(Refused::new(text).into());
     }
-    let decryptor = TfheDecryptor::new(SecretKeys::load(&keys, &manifest)?);
+    let key_id = manifest.key_id();
+    let secret = tokio::task::spawn_blocking(move || SecretKeys::load(&keys, &manifest)).await??;
+    let decryptor = TfheDecryptor::new(secret);
     let party = identity.config.kms.as_ref().map_or(0, |k| k.party);
     let managers = genesis.managers.clone();
     let key = home.keys.consensus.clone();
     let manager = KeyManager::new(home.chain, *id, managers.clone(), party, key.clone(), vec![Arc::new(decryptor)])?;
     let light = light::from_genesis(&home.genesis)?;
-    let network = network(&home, Arc::new(Server::default())).await?;
-    let service = Arc::new(KmsService::new(manager, light, home.chain, key, network.clone()));
-    tokio::spawn(Arc::clone(&service).run());
+    let network = network(home, Arc::new(Server::default()), tasks).await?;
+    let service = Arc::new(KmsService::new(manager, light, home.chain, key, network.clone()).with_memory(home.data()));
+    tasks.spawn("key manager", done(Arc::clone(&service).run()));
     let services = Services::KeyManager {
         service,
         identity: Arc::clone(&identity),
         chain: (home.genesis.consensus.chain_id.clone(), home.chain),
         network: network.clone(),
         managers,
-        key_id: manifest.key_id(),
+        key_id,
     };
     let rpc = rpc::serve(&identity, services).await?;
+    *running = Some((network, rpc));
     let (moniker, listen) = (&identity.config.moniker, identity.config.rpc.listen);
     tracing::info!(moniker, rpc = %listen, mode = parallax_kms::designated::LABEL, "node.started");
-    let outcome = ending().await;
-    let _ = rpc.stop();
-    network.shutdown().await;
-    outcome
-}
-
-/// Resolves when the operator asks the node to end.
-async fn ending() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    tracing::info!("node.ending");
-    Ok(())
+    Err(tasks.ended().await)
 }
 
 /// Opens a home directory.
@@ -279,4 +386,23 @@ async fn ending() -> Result<()> {
 /// [`Refused`] if its files do not belong together.
 pub fn open_home(path: &Path) -> Result<Home> {
     Home::open(path).map_err(|e| Refused::new(e.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_fails_or_panics_is_named() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("endless", std::future::pending());
+        tasks.spawn("short", done(async {}));
+        assert_eq!(tasks.ended().await.to_string(), "the task `short` ended by itself");
+        tasks.spawn("failing", async { Err(eyre!("no subscription")) });
+        assert_eq!(format!("{:#}", tasks.ended().await), "the task `failing` ended: no subscription");
+        tasks.spawn("panicking", done(async { panic!("on purpose") }));
+        assert!(tasks.ended().await.to_string().contains("`panicking`"));
+        // The endless one is aborted, or this would not return.
+        tasks.stop(Duration::ZERO).await;
+    }
 }

@@ -5,7 +5,8 @@ use crate::paratime::ParaTimes;
 use async_trait::async_trait;
 use parallax_network::{PeerId, Request, RequestHandler, Response, limits};
 use parallax_primitives::{ParaTimeId, Round, codec, encode};
-use parallax_state::{Namespace, StateError, StateView as _};
+use parallax_runtime::access;
+use parallax_state::{Namespace, StateError};
 use parallax_worker::PeerRequest;
 use std::sync::{Arc, OnceLock};
 
@@ -82,16 +83,22 @@ fn answer(chain: &Chain, paratimes: &ParaTimes, request: Request) -> Result<Resp
                 Err(error) => Response::Refused(error.to_string()),
             }
         }
+        // A node that does not run the ParaTime has an empty tree of it, and an empty list would pass for "nothing waits".
+        Request::Keys { paratime, .. } if !paratimes.contains_key(&paratime) => Response::NotFound,
+        Request::Keys { prefix, .. } if !prefix.starts_with(access::PUBLIC_PREFIX) => {
+            Response::Refused("only the keys of public grants are listed; ask for a proof of the key".to_owned())
+        }
         Request::Keys { paratime, prefix, after, limit } => keys(chain, &paratime, &prefix, &after, limit)?,
         // Key managers answer users over RPC; a compute node decrypts nothing.
         Request::Decryption(_) => Response::Refused("this node is no key manager".to_owned()),
     })
 }
 
-/// Keys of the newest state of a ParaTime that a header proves.
+/// A page of keys of the newest state of a ParaTime that this node holds. Nothing proves the list: a key manager asks
+/// for the proof of each key.
 fn keys(chain: &Chain, id: &ParaTimeId, prefix: &[u8], after: &[u8], limit: u32) -> Result<Response, StateError> {
     let view = chain.database.tree(Namespace::ParaTime(*id)).latest_snapshot()?;
     let limit = usize::try_from(limit).unwrap_or(MAX_KEYS).min(MAX_KEYS);
-    let all = view.scan(prefix)?.into_iter().map(|(key, _)| key);
-    Ok(Response::Keys(all.filter(|key| key.as_slice() > after).take(limit).collect()))
+    let page = view.scan_page(prefix, after, limit)?;
+    Ok(Response::Keys(page.into_iter().map(|(key, _)| key).collect()))
 }

@@ -12,10 +12,9 @@ const STEPS: [&str; 6] = [
     "after-commit-state",
 ];
 
-/// A step chosen by a seed: `PARALLAX_SEED`, or one that changes with the day.
+/// A step chosen by a seed: `PARALLAX_SEED`, or 1.
 fn seeded_step() -> (u64, &'static str) {
-    let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() / 86_400);
-    let seed = std::env::var("PARALLAX_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(today);
+    let seed = std::env::var("PARALLAX_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     (seed, STEPS[(seed % STEPS.len() as u64) as usize])
 }
 

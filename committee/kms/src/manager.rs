@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 use parallax_consensus_app::light::{HeaderVerifier, LightClient, ProofBundle, Verified};
 use parallax_primitives::limits::{MAX_BLOB_BYTES, MAX_VALUE_BYTES};
 use parallax_primitives::{
-    Address, ChainContext, Digest, Height, KeyId, ParaTimeId, PublicKey, SecretKey, decode, encode, seal,
+    Address, ChainContext, Digest, Height, KeyId, ParaTimeId, PublicKey, Round, SecretKey, decode, encode, seal,
 };
 use parallax_runtime::Decryptor;
 use parallax_runtime::access::{self, Grant};
@@ -19,7 +19,8 @@ use zeroize::Zeroizing;
 
 /// Most blocks of one ciphertext: 256 bits at two bits a block.
 pub const MAX_BLOCKS: u16 = 128;
-/// How many heights a proof may lie behind the light client. A grant that was taken back longer ago is void.
+/// How many heights the header of a proof may lie behind the light client. The block of the ParaTime under it may be
+/// older, since an idle ParaTime makes few; see [`KeyManager::newest_round`] for what bounds that.
 pub const MAX_PROOF_AGE: u64 = 1_000;
 /// Most answers that are remembered; the oldest goes, and is made anew when it is asked for again.
 pub const MAX_REMEMBERED: usize = 4_096;
@@ -64,6 +65,7 @@ pub struct KeyManager {
     decryptors: BTreeMap<KeyId, Arc<dyn Decryptor>>,
     remembered: BTreeMap<Request, SignedAnswer>,
     order: VecDeque<Request>,
+    newest: (Round, Height),
 }
 
 impl fmt::Debug for KeyManager {
@@ -104,12 +106,39 @@ impl KeyManager {
             return Err(SetupError::Keys);
         }
         let (remembered, order) = (BTreeMap::new(), VecDeque::new());
-        Ok(Self { chain, paratime, managers, party, key, decryptors, remembered, order })
+        let newest = (Round::ZERO, Height::ZERO);
+        Ok(Self { chain, paratime, managers, party, key, decryptors, remembered, order, newest })
     }
 
     /// The ParaTime that it serves.
     pub fn paratime(&self) -> ParaTimeId {
         self.paratime
+    }
+
+    /// The newest round that a verified proof was of. Proofs of older rounds are refused from then on, so that a grant
+    /// that was taken back is not brought back with the state from before.
+    pub fn newest_round(&self) -> Round {
+        self.newest.0
+    }
+
+    /// Checks what needs no proof: that the permit is for this ParaTime, signed by its requester, and not expired at
+    /// the light client's height. [`KeyManager::answer_user`] does so again.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn check_permit(&self, light: &LightClient, permit: &SignedPermit) -> Result<(), Refusal> {
+        let wish = &permit.permit;
+        if wish.paratime != self.paratime {
+            return Err(Refusal::OtherParaTime { ours: self.paratime });
+        }
+        if !permit.verify(self.chain) {
+            return Err(Refusal::BadPermit);
+        }
+        let current = light.height();
+        if current > wish.expires {
+            return Err(Refusal::ExpiredPermit { expires: wish.expires, current });
+        }
+        Ok(())
     }
 
     /// Answers a public decryption: `bundle` proves the grant [`access::public_key`] of the ciphertext whose bytes are
@@ -150,12 +179,7 @@ impl KeyManager {
         cipher: &[u8],
     ) -> Result<SignedAnswer, Refusal> {
         let wish = &permit.permit;
-        if wish.paratime != self.paratime {
-            return Err(Refusal::OtherParaTime { ours: self.paratime });
-        }
-        if !permit.verify(self.chain) {
-            return Err(Refusal::BadPermit);
-        }
+        self.check_permit(light, permit)?;
         let verified = self.proven(light, bundle)?;
         if verified.key != access::user_key(&wish.cipher, &Address::of(&wish.requester)) {
             return Err(Refusal::OtherGrant);
@@ -177,19 +201,25 @@ impl KeyManager {
     }
 
     /// What a bundle proves, if it proves something of this ParaTime and lately.
-    fn proven(&self, light: &LightClient, bundle: &ProofBundle) -> Result<Verified, Refusal> {
+    fn proven(&mut self, light: &LightClient, bundle: &ProofBundle) -> Result<Verified, Refusal> {
         if light.chain() != self.chain {
             // A light client of another chain would vouch for that chain's headers.
             return Err(Refusal::Unavailable);
         }
         let verified = bundle.verify(light)?;
-        if verified.paratime.map(|(id, _)| id) != Some(self.paratime) {
+        let Some((_, round)) = verified.paratime.filter(|(id, _)| *id == self.paratime) else {
             return Err(Refusal::OtherParaTime { ours: self.paratime });
-        }
+        };
         let (proven, current) = (verified.height, light.height());
         if current.0.saturating_sub(proven.0) > MAX_PROOF_AGE {
             return Err(Refusal::Stale { proven, current });
         }
+        // The ledger keeps the blocks of old rounds, so a fresh header proves old states too.
+        let finalised = verified.block_height.unwrap_or(proven);
+        if round < self.newest.0 {
+            return Err(Refusal::Stale { proven: finalised, current: self.newest.1 });
+        }
+        self.newest = (round, finalised);
         Ok(verified)
     }
 

@@ -104,9 +104,14 @@ fn tree(ns: Namespace, writes: &[(Vec<u8>, Vec<u8>)]) -> parallax_state::Tree {
 
 /// The proof of `key` in a state of `paratime` that holds `writes`.
 fn prove_in(paratime: ParaTimeId, writes: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> ProofBundle {
+    prove_at(Round(3), paratime, writes, key)
+}
+
+fn prove_at(round: Round, paratime: ParaTimeId, writes: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> ProofBundle {
     let inner = tree(Namespace::ParaTime(paratime), writes);
-    let block = ParaTimeBlock { round: Round(3), ..ParaTimeBlock::genesis(paratime, inner.root_at(1).unwrap()) };
-    let block_key = keys::paratime_block(&paratime, Round(3));
+    let genesis = ParaTimeBlock::genesis(paratime, inner.root_at(1).unwrap());
+    let block = ParaTimeBlock { round, height: Height(10 * round.0), ..genesis };
+    let block_key = keys::paratime_block(&paratime, round);
     let filler = (b"supply".to_vec(), vec![0; 16]);
     let outer = tree(Namespace::Consensus, &[(block_key.clone(), stored::to_bytes(&block)), filler]);
     let (header, certificate) = sign_header(final_header(outer.root_at(1).unwrap(), HEIGHT), CHAIN);
@@ -362,6 +367,25 @@ fn a_proof_from_long_ago_is_refused() {
     };
     assert!(at(HEIGHT - 1 + MAX_PROOF_AGE).is_ok());
     assert!(matches!(at(HEIGHT + MAX_PROOF_AGE), Err(Refusal::Stale { proven: Height(39), .. })));
+}
+
+#[test]
+fn a_grant_that_was_taken_back_does_not_return_with_the_proof_of_an_older_round() {
+    let bytes = cipher(&[1]);
+    let reference = reference(&bytes, KEY);
+    let key = access::public_key(&reference.digest);
+    let writes =
+        [(b"host/1".to_vec(), b"x".to_vec()), (key.clone(), encode(&Grant { cipher: reference, round: Round(1) }))];
+    let at = |round, writes: &[_]| prove_at(Round(round), id(), writes, &key);
+    let (mut manager, decryptor) = manager();
+    assert_eq!(manager.newest_round(), Round(0));
+    assert!(manager.answer_public(&light(), &at(2, &writes), &bytes).is_ok());
+    assert!(manager.answer_public(&light(), &at(2, &writes), &bytes).is_ok(), "an idle ParaTime has no newer round");
+    let absent = manager.answer_public(&light(), &at(3, &writes[..1]), &bytes);
+    assert_eq!(absent, Err(Refusal::NoGrant { cipher: reference.digest }));
+    let replayed = manager.answer_public(&light(), &at(2, &writes), &bytes);
+    assert_eq!(replayed, Err(Refusal::Stale { proven: Height(20), current: Height(30) }));
+    assert_eq!((manager.newest_round(), decryptor.calls.load(Ordering::SeqCst)), (Round(3), 1));
 }
 
 #[test]

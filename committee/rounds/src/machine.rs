@@ -309,6 +309,7 @@ impl RoundState {
             ..self.empty_block(BlockKind::Normal)
         };
         self.rounds_accepted = self.rounds_accepted.saturating_add(1);
+        self.accepted_height = block.height;
         let finalized =
             Finalized { block, proposal: live.signed, commitment, agreed: agreed.clone(), discrepancy, consumed };
         out.push(Effect::Finalize(finalized));

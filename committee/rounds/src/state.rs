@@ -131,6 +131,8 @@ pub struct RoundState {
     pub(crate) in_messages_offered: u32,
     pub(crate) next_in_message: u64,
     pub(crate) rounds_accepted: u64,
+    /// The height that finalised the last accepted round.
+    pub(crate) accepted_height: Height,
     pub(crate) records: BTreeMap<NodeId, EpochRecord>,
     /// The height of the last event.
     pub(crate) height: Height,
@@ -160,8 +162,9 @@ impl RoundState {
             parameters.fits(paratime, committee)?;
         }
         let last = ParaTimeBlock::genesis(paratime, genesis_root);
+        let last_height = last.height;
         let phase = match committee {
-            Some(_) => Phase::Idle { from_rank: 0, since: last.height },
+            Some(_) => Phase::Idle { from_rank: 0, since: last_height },
             None => Phase::Suspended,
         };
         Ok(Self {
@@ -179,6 +182,7 @@ impl RoundState {
             in_messages_offered: 0,
             next_in_message: 0,
             rounds_accepted: 0,
+            accepted_height: last_height,
             records: BTreeMap::new(),
             height: Height::ZERO,
         })
@@ -232,6 +236,12 @@ impl RoundState {
     /// Its hash.
     pub fn last_hash(&self) -> Digest {
         self.last_hash
+    }
+
+    /// The height that finalised the last accepted round, genesis before the first. Rounds that failed and changes of
+    /// the committee leave it as it is: nobody moves it by letting a round fail.
+    pub fn accepted_height(&self) -> Height {
+        self.accepted_height
     }
 
     /// The round under way.

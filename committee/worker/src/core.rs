@@ -269,7 +269,10 @@ impl WorkerState {
         let state = &view.state;
         let Some(rank) = state.committee().and_then(|c| c.rank_of(round, &self.me)) else { return };
         let empty = transactions.is_empty() && gas == Gas::ZERO;
-        if state.round() != round || (empty && !state.has_work() && !self.heartbeat_due(rank)) {
+        // Queued work may wait for a later round: only a round brings it nearer, even one without gas. Transactions in
+        // the pool that cannot be planned are no reason for a round.
+        let wanted = state.has_work() || self.work.queued || self.heartbeat_due(rank);
+        if state.round() != round || (empty && !wanted) {
             return;
         }
         if self.proposals.contains_key(&(round, rank)) {

@@ -23,7 +23,8 @@ pub struct WorkerConfig {
     pub retention_rounds: u64,
 }
 
-/// The consensus header after the one that finalised a round: what could not be known when its inputs were made.
+/// The consensus header after the one that finalised the last accepted round: what could not be known when its inputs
+/// were made, and what stays when rounds fail, so that letting one fail draws no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor {
     /// Its hash.
@@ -43,14 +44,16 @@ pub struct RoundView {
     pub beacon: Digest,
     /// The key set in force and, during an overlap, the one before it.
     pub key_ids: Vec<KeyId>,
-    /// Header `last block's height + 1`; `None` while it is not finalised.
+    /// Header `accepted_height + 1`; `None` while it is not finalised.
     pub anchor: Option<Anchor>,
 }
 
 impl RoundView {
-    /// What the round under way is executed with: the same on every replica. `None` until its anchor is finalised.
+    /// What the round under way is executed with: the same on every replica. `None` until its anchor and the
+    /// header after the last block are finalised.
     pub fn context(&self, chain: ChainContext) -> Option<RoundContext> {
-        let anchor = self.anchor?;
+        // Also after a failed round, the state that ended it is a block old before anything is executed on it.
+        let anchor = self.anchor.filter(|_| self.height > self.state.last_block().height)?;
         Some(RoundContext {
             chain,
             paratime: self.state.paratime(),
@@ -58,7 +61,7 @@ impl RoundView {
             previous_hash: self.state.last_hash(),
             epoch: self.state.epoch(),
             beacon: self.beacon,
-            height: self.state.last_block().height,
+            height: self.state.accepted_height(),
             anchor: anchor.hash,
             time_ms: anchor.time_ms,
             key_ids: self.key_ids.clone(),
@@ -72,6 +75,8 @@ impl RoundView {
 pub struct Work {
     /// Transactions wait in the pool, or the state has work queued.
     pub waiting: bool,
+    /// The state has work queued, which an empty batch moves on too.
+    pub queued: bool,
     /// There is enough for a full batch: no use in waiting for more.
     pub full: bool,
 }

@@ -149,6 +149,18 @@ impl ResultStore {
         Ok(stored.map(|Stored::V1(result)| result))
     }
 
+    /// The transactions that a finalised round executed, in batch order; empty if its result is not kept here.
+    ///
+    /// # Errors
+    /// If the store fails or the row is corrupt.
+    pub fn executed(&self, block: &ParaTimeBlock) -> Result<Vec<Digest>, StateError> {
+        let result = match block.kind {
+            BlockKind::Normal => self.result(block.round, &block.proposal)?,
+            BlockKind::RoundFailed | BlockKind::EpochTransition | BlockKind::Suspended => None,
+        };
+        Ok(result.map_or_else(Vec::new, |result| result.transactions()))
+    }
+
     /// Which ciphertexts of a result are not kept here.
     ///
     /// # Errors
@@ -201,32 +213,61 @@ impl ResultStore {
         })
     }
 
-    /// Commits a peer's result of an accepted round, with the ciphertexts that were missing. `false`: it is not the
-    /// accepted one, and nothing was written.
+    /// The root that the state has with these writes on top of the last committed round. The ciphertexts that they
+    /// name need not be here; the root is over their digests. `None` if a write is over a limit. Writes nothing.
     ///
     /// # Errors
-    /// If the store fails. A result that does not fit the state at all is `false` as well.
-    pub fn commit_fetched(
+    /// If `round` is not after the last committed one, or the store fails.
+    pub fn root_of_writes(
         &self,
-        block: &ParaTimeBlock,
-        result: &RoundResult,
-        blobs: BTreeMap<Digest, Vec<u8>>,
-    ) -> Result<bool, StateError> {
-        if result.round != block.round || result.proposal != block.proposal || result.io_root() != block.io_root {
+        round: Round,
+        writes: &BTreeMap<Vec<u8>, Option<Value>>,
+    ) -> Result<Option<Digest>, StateError> {
+        match self.tree().root_after(round.0, writes) {
+            Ok(root) => Ok(Some(root)),
+            Err(StateError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a peer's result is the accepted one of this round, by the finalised roots. The round must be after the
+    /// last committed one.
+    ///
+    /// # Errors
+    /// As for [`ResultStore::root_of_writes`].
+    pub fn is_accepted(&self, block: &ParaTimeBlock, result: &RoundResult) -> Result<bool, StateError> {
+        Ok(result.round == block.round
+            && result.proposal == block.proposal
+            && result.io_root() == block.io_root
+            && self.root_of_writes(block.round, &result.writes)? == Some(block.state_root))
+    }
+
+    /// Keeps a ciphertext of a result that [`ResultStore::is_accepted`], pinned by it.
+    ///
+    /// # Errors
+    /// If it is over its limit, or the store fails.
+    pub fn put_blob(&self, result: &RoundResult, bytes: Vec<u8>) -> Result<(), StateError> {
+        let holder = self.holder(&self.prefix(result.round), &result.proposal.0);
+        self.db.blobs().put_pinned(&holder, &[bytes])?;
+        Ok(())
+    }
+
+    /// Commits a peer's result of an accepted round; its ciphertexts are here, see [`ResultStore::put_blob`]. `false`:
+    /// it is not the accepted one or a ciphertext is missing, and nothing was written.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn commit_fetched(&self, block: &ParaTimeBlock, result: &RoundResult) -> Result<bool, StateError> {
+        if !self.is_accepted(block, result)? {
             return Ok(false);
         }
-        let bytes: Vec<Vec<u8>> = blobs.values().cloned().collect();
-        let prepared = match self.tree().prepare(block.round.0, &Changes { writes: result.writes.clone(), blobs }) {
+        let changes = Changes { writes: result.writes.clone(), blobs: BTreeMap::new() };
+        let prepared = match self.tree().prepare(block.round.0, &changes) {
             Ok(prepared) => prepared,
-            Err(StateError::MissingBlob { .. } | StateError::WrongDigest { .. } | StateError::TooLarge { .. }) => {
-                return Ok(false);
-            }
+            Err(StateError::MissingBlob { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        if prepared.root() != block.state_root {
-            return Ok(false);
-        }
-        let write = self.keep(AtomicWrite::new().commit(prepared), result, &bytes)?;
+        let write = self.keep(AtomicWrite::new().commit(prepared), result, &[])?;
         self.db.write(write)?;
         Ok(true)
     }

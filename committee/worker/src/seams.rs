@@ -120,7 +120,7 @@ pub trait Pool: Send + Sync + 'static {
     /// A transaction by its digest.
     fn get(&self, digest: &Digest) -> Option<Vec<u8>>;
 
-    /// How many wait.
+    /// How many could be executed now: those that wait behind a missing nonce do not count.
     fn len(&self) -> usize;
 
     /// Whether none waits.

@@ -290,7 +290,7 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
     fn block(&mut self) -> Result<(), WorkerError> {
         let ledger = &self.context.ledger;
         let state = ledger.state(self.context.paratime)?;
-        let anchor = ledger.header(state.rounds.last_block().height.next())?;
+        let anchor = ledger.header(state.rounds.accepted_height().next())?;
         let view = RoundView {
             height: state.height,
             state: state.rounds,
@@ -314,7 +314,7 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                 false
             }
         };
-        let work = Work { waiting: count > 0 || queued, full: queued || count >= limits::MAX_BATCH_TXS };
+        let work = Work { waiting: count > 0 || queued, queued, full: queued || count >= limits::MAX_BATCH_TXS };
         self.handle(WorkerEvent::Work(work))
     }
 

@@ -7,11 +7,10 @@ use crate::seams::{CrashStep, Ledger, PeerRequest, PeerResponse, Pool, Transport
 use crate::shell::{Context, WorkerError};
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Digest, Gas, NodeId, Round, limits};
-use parallax_rounds::{BlockKind, Outcome, ParaTimeBlock, SignedProposal, messages_hash};
+use parallax_rounds::{Outcome, ParaTimeBlock, SignedProposal, messages_hash};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Execution, RoundContext};
 use parallax_state::{StateError, blob_digest};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -162,24 +161,36 @@ pub(crate) async fn execute<L: Ledger, T: Transport, P: Pool>(
     order: Order,
 ) -> Result<(), WorkerError> {
     let proposal = order.signed.proposal.digest();
-    let worker = Arc::clone(&context);
-    let answer = context.executor.run(move || run(&worker, &order, proposal)).await;
+    let (worker, cancelled) = (Arc::clone(&context), Arc::clone(&order.cancelled));
+    let answer = context.executor.run(move || run(&worker, &order, proposal)).await.unwrap_or_else(|_| {
+        let abort = Abort::Local("the FHE threads are busy or the execution panicked; see the log".to_owned());
+        Err(Stop::Abort(abort))
+    });
+    if let Some(event) = report(proposal, answer, cancelled.load(Ordering::SeqCst))? {
+        context.tell(event).await;
+    }
+    Ok(())
+}
+
+/// What the state machine hears of a run. Of a cancelled one nothing: it may have begun the same proposal again
+/// meanwhile, and would take the end of the old run for that of the new one.
+fn report(
+    proposal: Digest,
+    answer: Result<(Outcome, Vec<OutMessage>), Stop>,
+    cancelled: bool,
+) -> Result<Option<WorkerEvent>, WorkerError> {
     let event = match answer {
-        Ok(Ok((outcome, messages))) => WorkerEvent::Executed { proposal, outcome, messages },
-        Ok(Err(Stop::Fatal(error))) => return Err(error),
-        Ok(Err(Stop::Abort(abort))) => {
+        Err(Stop::Fatal(error)) => return Err(error),
+        Ok(_) | Err(Stop::Abort(_)) if cancelled => return Ok(None),
+        Ok((outcome, messages)) => WorkerEvent::Executed { proposal, outcome, messages },
+        Err(Stop::Abort(abort)) => {
             if abort != Abort::Cancelled {
                 tracing::warn!(%proposal, error = %abort, "worker.execution_failed");
             }
             WorkerEvent::Aborted { proposal, abort }
         }
-        Err(_) => {
-            let abort = Abort::Local("the FHE threads are busy or the execution panicked; see the log".to_owned());
-            WorkerEvent::Aborted { proposal, abort }
-        }
     };
-    context.tell(event).await;
-    Ok(())
+    Ok(Some(event))
 }
 
 fn run<L: Ledger, T: Transport, P: Pool>(
@@ -302,24 +313,25 @@ pub(crate) async fn commit_state<L: Ledger, T: Transport, P: Pool>(
         context.tell(WorkerEvent::ResultMissing { round }).await;
         return Ok(());
     }
-    applied(&context, &block).await
+    applied(&context, block).await
 }
 
 /// Tells pool and state machine that a round's state is committed.
 async fn applied<L: Ledger, T: Transport, P: Pool>(
-    context: &Context<L, T, P>,
-    block: &ParaTimeBlock,
+    context: &Arc<Context<L, T, P>>,
+    block: ParaTimeBlock,
 ) -> Result<(), WorkerError> {
-    let executed = match block.kind {
-        BlockKind::Normal => context.results.result(block.round, &block.proposal)?,
-        BlockKind::RoundFailed | BlockKind::EpochTransition | BlockKind::Suspended => None,
+    let round = block.round;
+    tracing::info!(round = round.0, kind = ?block.kind, state_root = %block.state_root, "worker.state_committed");
+    let worker = Arc::clone(context);
+    // The pool checks all that waits against the new state.
+    let told = move || -> Result<(), StateError> {
+        let executed = worker.results.executed(&block)?;
+        worker.pool.applied(block.round, &executed);
+        Ok(())
     };
-    let transactions = executed.map_or_else(Vec::new, |result| result.transactions());
-    tracing::info!(
-        round = block.round.0, kind = ?block.kind, state_root = %block.state_root, "worker.state_committed"
-    );
-    context.pool.applied(block.round, &transactions);
-    context.tell(WorkerEvent::Applied { round: block.round }).await;
+    blocking(told).await?;
+    context.tell(WorkerEvent::Applied { round }).await;
     Ok(())
 }
 
@@ -333,12 +345,20 @@ pub(crate) async fn fetch_result<L: Ledger, T: Transport, P: Pool>(
         let all = peers(&context, None)?;
         for peer in &all {
             let Some(result) = ask_result(&context, *peer, &block).await else { continue };
-            let Some(blobs) = ask_blobs(&context, *peer, &all, &result).await? else { continue };
-            let (results, accepted) = (context.results.clone(), block.clone());
-            if blocking(move || results.commit_fetched(&accepted, &result, blobs)).await? {
-                return applied(&context, &block).await;
+            let result = Arc::new(result);
+            // First its root: a peer that names other ciphertexts must not make this node fetch and keep them.
+            let (results, accepted, given) = (context.results.clone(), block.clone(), Arc::clone(&result));
+            if !blocking(move || results.is_accepted(&accepted, &given)).await? {
+                tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_result");
+                continue;
             }
-            tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_result");
+            if !fetch_blobs(&context, *peer, &all, &result).await? {
+                continue;
+            }
+            let (results, accepted) = (context.results.clone(), block.clone());
+            if blocking(move || results.commit_fetched(&accepted, &result)).await? {
+                return applied(&context, block).await;
+            }
         }
     }
     context.tell(WorkerEvent::FetchFailed { round }).await;
@@ -363,14 +383,14 @@ async fn ask_result<L: Ledger, T: Transport, P: Pool>(
     }
 }
 
-/// The ciphertexts of a result that are not here; `None` if nobody gives one of them.
-async fn ask_blobs<L: Ledger, T: Transport, P: Pool>(
+/// Gets the ciphertexts of an accepted result that are not here, each into the store before the next is asked for, so
+/// that no more than one is in memory. `false` if nobody gives one of them; what came is kept for the next try.
+async fn fetch_blobs<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     first: NodeId,
     all: &[NodeId],
-    result: &RoundResult,
-) -> Result<Option<BTreeMap<Digest, Vec<u8>>>, WorkerError> {
-    let mut blobs = BTreeMap::new();
+    result: &Arc<RoundResult>,
+) -> Result<bool, WorkerError> {
     for digest in context.results.missing_blobs(result)? {
         let mut found = None;
         for peer in std::iter::once(&first).chain(all.iter().filter(|peer| **peer != first)) {
@@ -386,8 +406,35 @@ async fn ask_blobs<L: Ledger, T: Transport, P: Pool>(
                 _ => {}
             }
         }
-        let Some(bytes) = found else { return Ok(None) };
-        blobs.insert(digest, bytes);
+        let Some(bytes) = found else { return Ok(false) };
+        let (results, result) = (context.results.clone(), Arc::clone(result));
+        blocking(move || results.put_blob(&result, bytes)).await?;
     }
-    Ok(Some(blobs))
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(answer: Result<(Outcome, Vec<OutMessage>), Stop>, cancelled: bool) -> Option<WorkerEvent> {
+        report(Digest([1; 32]), answer, cancelled).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_cancelled_run_is_not_told_but_a_fatal_error_is() {
+        let aborted = |abort| Err(Stop::Abort(abort));
+        assert!(told(aborted(Abort::Cancelled), true).is_none(), "the same proposal may be under way again");
+        assert!(told(aborted(Abort::InvalidBatch("late".to_owned())), true).is_none());
+        let failure = Outcome::Failure { reason: parallax_rounds::FailureReason::InvalidBatch };
+        assert!(told(Ok((failure, vec![])), true).is_none());
+        let local = Abort::Local("busy".to_owned());
+        let event = told(aborted(local.clone()), false);
+        assert!(matches!(event, Some(WorkerEvent::Aborted { abort, .. }) if abort == local));
+        let fatal = WorkerError::State(StateError::Corrupt { what: "a row".to_owned(), reason: "test".to_owned() });
+        for cancelled in [true, false] {
+            let stop = Err(Stop::Fatal(fatal.clone()));
+            assert_eq!(report(Digest([1; 32]), stop, cancelled).err(), Some(fatal.clone()));
+        }
+    }
 }

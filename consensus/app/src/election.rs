@@ -1,12 +1,23 @@
 //! Elections: committees by lot, validators by stake.
 //!
 //! The lot of a node is `H(entropy, ParaTime, role, node)`: nobody can compute it before the epoch's entropy is known,
-//! and it differs for each seat. Nodes stand in the order of their lots; first one node of each entity is seated,
-//! then others, so that an entity gains no second seat from a second node while another entity waits.
+//! and it differs for each seat. First one node of each entity is seated, in the order of the entities' own lots
+//! `H(entropy, ParaTime, role, entity)`, so that more nodes win no entity an earlier seat; of its nodes it is the one with
+//! the first lot. Then the other nodes follow in the order of theirs.
+//!
+//! A lot is only as fair as the choice of what it is drawn on. Towards the end of an epoch the entropy of the next one can
+//! be foreseen from the beacon proofs in the chain, and a key with a winning lot is found by trial. A node is therefore
+//! electable into committees only from the second epoch after that in which it registered, or last changed its roles or
+//! ParaTimes: the entropy of that epoch depends on proofs that nobody can make before the next epoch begins. Validators
+//! need no such delay, because stake decides about them and not the lot.
+//!
+//! A stake carries one node for each `min_node_stake` in it; an entity's nodes count in the order of their keys, and
+//! those beyond its stake are not elected.
 
 use crate::genesis::{ConsensusParameters, ParaTimeDescriptor};
 use crate::tx::{NodeDescriptor, Role};
 use crate::{Validator, ValidatorSet, registry, staking};
+use borsh::BorshSerialize;
 use parallax_primitives::{Address, Amount, Digest, Domain, Epoch, Event, NodeId, ParaTimeId};
 use parallax_rounds::Committee;
 use parallax_state::{StateError, StateView};
@@ -23,15 +34,17 @@ enum Seat {
     Backup,
 }
 
-fn lot(entropy: &Digest, paratime: &ParaTimeId, seat: Seat, node: &NodeId) -> Digest {
+/// The lot of a node or an entity.
+fn lot(entropy: &Digest, paratime: &ParaTimeId, seat: Seat, of: &impl BorshSerialize) -> Digest {
     let seat = match seat {
         Seat::Worker => "worker",
         Seat::Backup => "backup",
     };
-    Digest::of_value(Domain::Election, &(entropy, paratime, seat, node))
+    Digest::of_value(Domain::Election, &(entropy, paratime, seat, of))
 }
 
-/// Nodes with a role whose registration reaches into an epoch and whose entity has the least stake.
+/// Nodes with a role whose registration reaches into an epoch and which their entity's stake carries. Every node that is
+/// kept takes its share of the stake, whatever its role and expiry.
 fn eligible(
     view: &dyn StateView,
     parameters: &ConsensusParameters,
@@ -39,30 +52,42 @@ fn eligible(
     role: Role,
 ) -> Result<Vec<(NodeDescriptor, Amount)>, StateError> {
     let mut found = Vec::new();
+    let mut counted: BTreeMap<Address, u128> = BTreeMap::new();
     for node in registry::nodes(view)? {
         let stake = staking::stake(view, &node.entity)?.active;
-        if node.has_role(role) && node.expires >= epoch && stake >= parameters.min_node_stake {
+        let number = counted.entry(node.entity).or_default();
+        *number = number.saturating_add(1);
+        let carried = *number <= registry::nodes_carried(stake, parameters);
+        if node.has_role(role) && node.expires >= epoch && carried {
             found.push((node, stake));
         }
     }
     Ok(found)
 }
 
+/// Whether a node has waited long enough for a committee of an epoch.
+fn has_waited(view: &dyn StateView, node: &NodeId, epoch: Epoch) -> Result<bool, StateError> {
+    Ok(registry::node_since(view, node)?.is_none_or(|since| since.next() < epoch))
+}
+
 /// A node that may be seated, and its entity.
 type Candidate = (NodeId, Address);
 
-/// Seats `count` nodes by lot. Nodes in `last` are seated only when no other is left.
+/// Seats `count` nodes by lot: first one of each entity, by the lot of the entity, then others by their own. Nodes in
+/// `last` are seated only when no other is left.
 fn draw(
     candidates: &[Candidate],
     count: usize,
     last: &[NodeId],
     lot_of: impl Fn(&NodeId) -> Digest,
+    lot_of_entity: impl Fn(&Address) -> Digest,
 ) -> Option<Vec<NodeId>> {
     let mut order: Vec<&Candidate> = candidates.iter().collect();
     order.sort_by_key(|(node, _)| (last.contains(node), lot_of(node), *node));
     let mut entities = BTreeSet::new();
-    let (first, second): (Vec<&Candidate>, Vec<&Candidate>) =
+    let (mut first, second): (Vec<&Candidate>, Vec<&Candidate>) =
         order.into_iter().partition(|(node, entity)| !last.contains(node) && entities.insert(*entity));
+    first.sort_by_key(|(_, entity)| (lot_of_entity(entity), *entity));
     let seated: Vec<NodeId> = first.into_iter().chain(second).map(|seat| seat.0).take(count).collect();
     (seated.len() == count).then_some(seated)
 }
@@ -76,13 +101,16 @@ pub(crate) fn committee(
     epoch: Epoch,
     entropy: &Digest,
 ) -> Result<Option<Committee>, StateError> {
-    let candidates: Vec<Candidate> = eligible(view, parameters, epoch, Role::Compute)?
-        .into_iter()
-        .filter(|(node, _)| node.profile(&paratime.id) == Some(paratime.profile))
-        .map(|(node, _)| (node.node, node.entity))
-        .collect();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for (node, _) in eligible(view, parameters, epoch, Role::Compute)? {
+        if node.profile(&paratime.id) == Some(paratime.profile) && has_waited(view, &node.node, epoch)? {
+            candidates.push((node.node, node.entity));
+        }
+    }
     let draw_for = |seat, count: u16, last: &[NodeId]| {
-        draw(&candidates, usize::from(count), last, |node| lot(entropy, &paratime.id, seat, node))
+        let lot_of = |node: &NodeId| lot(entropy, &paratime.id, seat, node);
+        let lot_of_entity = |entity: &Address| lot(entropy, &paratime.id, seat, entity);
+        draw(&candidates, usize::from(count), last, lot_of, lot_of_entity)
     };
     let Some(workers) = draw_for(Seat::Worker, paratime.rounds.workers, &[]) else { return Ok(None) };
     let Some(backups) = draw_for(Seat::Backup, paratime.rounds.backups, &workers) else { return Ok(None) };
@@ -146,9 +174,14 @@ mod tests {
         Digest(node.0)
     }
 
+    /// Lots of entities in the order of their addresses.
+    fn by_address(entity: &Address) -> Digest {
+        Digest([entity.0[0]; 32])
+    }
+
     fn seats(candidates: &[Candidate], count: usize, last: &[u8]) -> Option<Vec<u8>> {
         let last: Vec<NodeId> = last.iter().map(|n| PublicKey([*n; 32])).collect();
-        draw(candidates, count, &last, by_key).map(|nodes| nodes.iter().map(|n| n.0[0]).collect())
+        draw(candidates, count, &last, by_key, by_address).map(|nodes| nodes.iter().map(|n| n.0[0]).collect())
     }
 
     #[test]
@@ -157,6 +190,29 @@ mod tests {
         assert_eq!(seats(&candidates, 3, &[]), Some(vec![1, 4, 5]));
         assert_eq!(seats(&candidates, 4, &[]), Some(vec![1, 4, 5, 2]));
         assert_eq!(seats(&candidates, 6, &[]), None, "nobody sits twice in one role");
+    }
+
+    #[test]
+    fn the_lot_of_the_entity_decides_about_first_seats_whatever_its_nodes_draw() {
+        // Entity 9 has the first lots of nodes, and comes after 7 and 8 all the same.
+        let candidates = [candidate(1, 9), candidate(2, 9), candidate(3, 9), candidate(5, 8), candidate(6, 7)];
+        assert_eq!(seats(&candidates, 2, &[]), Some(vec![6, 5]));
+        assert_eq!(seats(&candidates, 4, &[]), Some(vec![6, 5, 1, 2]));
+    }
+
+    #[test]
+    fn an_entity_with_a_hundred_nodes_has_the_first_seat_no_more_often_than_one_with_one() {
+        let many: Vec<Candidate> = (0..100).map(|node| candidate(node, 1)).chain([candidate(200, 2)]).collect();
+        let id = ParaTimeId::named("p");
+        let wins = (0..200u8).filter(|n| {
+            let entropy = Digest([*n; 32]);
+            let node = |node: &NodeId| lot(&entropy, &id, Seat::Worker, node);
+            let entity = |entity: &Address| lot(&entropy, &id, Seat::Worker, entity);
+            draw(&many, 1, &[], node, entity).is_some_and(|seated| seated[0].0[0] != 200)
+        });
+        // Half of 200 is expected; by lots of nodes alone it would be 198.
+        let wins = wins.count();
+        assert!((65..=135).contains(&wins), "{wins}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What must hold after every block. Checked by the ledger itself in debug builds, and by tests and simulations.
+//! What must hold after every block. Tests and simulations check it, by themselves or with [`crate::Ledger::checked`];
+//! a node does not, because it reads every account.
 
 use crate::{epoch, ledger, registry, rounds, staking, validators};
 use parallax_primitives::{Amount, Height};

@@ -11,6 +11,8 @@ pub const ACCOUNTS: &[u8] = b"account/";
 pub const STAKES: &[u8] = b"stake/";
 /// Prefix of all nodes.
 pub const NODES: &[u8] = b"node/";
+/// Prefix of the epochs in which nodes registered.
+pub const NODES_SINCE: &[u8] = b"node_since/";
 /// Prefix of all ParaTime descriptors.
 pub const PARATIMES: &[u8] = b"paratime/";
 /// Prefix of all committees in office.
@@ -55,6 +57,12 @@ pub fn common_pool() -> Vec<u8> {
 /// [`crate::tx::NodeDescriptor`] of a registered node.
 pub fn node(node: &NodeId) -> Vec<u8> {
     join(NODES, &[&node.0])
+}
+
+/// [`Epoch`] in which a node registered as it now is: with its roles and ParaTimes. Absent for a node of genesis that
+/// never changed them.
+pub fn node_since(node: &NodeId) -> Vec<u8> {
+    join(NODES_SINCE, &[&node.0])
 }
 
 /// [`crate::genesis::ParaTimeDescriptor`].
@@ -130,6 +138,7 @@ mod tests {
             supply(),
             common_pool(),
             node(&n),
+            node_since(&n),
             paratime(&id),
             committee(&id),
             round_state(&id),

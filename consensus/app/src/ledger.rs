@@ -64,6 +64,7 @@ pub struct Ledger {
     genesis: Arc<ConsensusGenesis>,
     chain: ChainContext,
     keep_versions: Option<u64>,
+    checked: bool,
 }
 
 impl Ledger {
@@ -74,7 +75,7 @@ impl Ledger {
     pub fn new(database: Database, genesis: ConsensusGenesis, chain: ChainContext) -> Result<Self, LedgerError> {
         genesis.validate(chain)?;
         let tree = database.tree(Namespace::Consensus);
-        let ledger = Self { database, tree, genesis: Arc::new(genesis), chain, keep_versions: None };
+        let ledger = Self { database, tree, genesis: Arc::new(genesis), chain, keep_versions: None, checked: false };
         if ledger.elect_first()?.is_none() {
             return Err(GenesisError(
                 "no node can be a validator: list one with the role validator whose entity has min_node_stake"
@@ -101,6 +102,15 @@ impl Ledger {
     #[must_use]
     pub fn keep_versions(mut self, versions: Option<u64>) -> Self {
         self.keep_versions = versions.map(|n| n.max(3));
+        self
+    }
+
+    /// Whether [`crate::check_invariants`] is asked after every block, and a block after which one is broken is an error.
+    /// Off unless it is switched on, because the check reads every account: for tests and simulations. It changes no
+    /// root.
+    #[must_use]
+    pub fn checked(mut self, on: bool) -> Self {
+        self.checked = on;
         self
     }
 

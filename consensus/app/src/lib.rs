@@ -9,10 +9,16 @@
 //! - execution depends on the parent's state and the block alone: no clock, thread, randomness or float;
 //! - a transaction that cannot pay leaves no trace, and a block that holds one is invalid; a call that fails is a
 //!   receipt with a stable module and code, and costs its fee;
-//! - no operation makes or destroys a token ([`check_invariants`], after every block in debug builds);
+//! - no operation makes or destroys a token ([`check_invariants`], after every block of a [`Ledger::checked`]);
+//! - nobody gains a seat by a key, a node or a VRF key chosen after the entropy could be foreseen (`election`,
+//!   [`registry`]);
 //! - the state after height h is proven by the header of h + 1; a validator set decided at h rules from h + 2 on.
 //!
 //! What it is not: no engine, no network, no pool, and no confidentiality: native tokens are public.
+//!
+//! Open: a committee member that is slashed for a wrong result keeps its seat until the epoch ends. It is slashed again for
+//! each further one, and is not elected again once the stake of its entity is too small; an election within the epoch,
+//! without it, is not offered.
 //!
 //! Start with [`application`] and [`ledger`]; one transaction's way is in `execute` and `calls`; then the modules, each
 //! in the order errors, events, genesis, calls, state: [`staking`], [`registry`], [`beacon`], `election`, [`epoch`],

@@ -522,6 +522,9 @@ pub struct Verified {
     pub time_ms: u64,
     /// Where the value is: a ParaTime and the round after which it is there; the ledger if `None`.
     pub paratime: Option<(ParaTimeId, Round)>,
+    /// The consensus height that finalised the block of that round. It lies before [`Verified::height`]: far before, if
+    /// the ParaTime is idle or if the proof is of an old round.
+    pub block_height: Option<Height>,
     /// The key.
     pub key: Vec<u8>,
     /// The value; `None` if the key is proven absent.
@@ -571,6 +574,7 @@ impl ProofBundle {
             height: header.height.saturating_sub(1),
             time_ms: header.time_ms,
             paratime,
+            block_height: bundle.paratime.as_ref().map(|inner| inner.block.height),
             key: proof.key().to_vec(),
             value: proof.value().cloned(),
         })

@@ -3,6 +3,11 @@
 //! A node is registered by its entity with a descriptor that the node itself signed, so that neither can speak for
 //! the other. A registration counts up to and including its epoch of expiry; the record stays until the debonding
 //! time is over, so that a late verdict still finds the entity that answers for it.
+//!
+//! Three rules keep a registration from being fitted to what is already known. A node's VRF key never changes, else a
+//! validator could search for one with the output that it likes. The epoch since which a node has its roles and
+//! ParaTimes is kept, and elections let it wait. And each node kept here needs a `min_node_stake` of its own from its
+//! entity, an expired one too: otherwise an entity could hold many and choose at the last moment which of them counts.
 
 use crate::calls::CallContext;
 use crate::errors::{CallError, ModuleError};
@@ -36,8 +41,15 @@ pub(crate) enum Error {
     BadExpiry { node: NodeId, expires: Epoch, now: Epoch, latest: Epoch },
     #[error("there is no ParaTime {id}")]
     UnknownParaTime { id: ParaTimeId },
-    #[error("the entity {entity} has {active} base units of active stake, a node needs {needed}; escrow more first")]
-    TooLittleStake { entity: Address, active: Amount, needed: Amount },
+    #[error(
+        "the entity {entity} has {active} base units of active stake, its node number {number} needs {needed}; escrow more \
+         first"
+    )]
+    TooLittleStake { entity: Address, active: Amount, number: usize, needed: Amount },
+    #[error(
+        "the node {node} is registered with another VRF key, which it has to keep; for a new one register a new node"
+    )]
+    OtherVrfKey { node: NodeId },
 }
 
 impl ModuleError for Error {
@@ -52,6 +64,7 @@ impl ModuleError for Error {
             Self::BadExpiry { .. } => 5,
             Self::UnknownParaTime { .. } => 6,
             Self::TooLittleStake { .. } => 7,
+            Self::OtherVrfKey { .. } => 8,
         }
     }
 }
@@ -146,10 +159,13 @@ pub(crate) fn check_stateful(
     context: &CallContext<'_>,
 ) -> Result<(), CallError> {
     let id = descriptor.node;
-    if let Some(known) = node(view, &id)?
-        && known.entity != descriptor.entity
-    {
-        return Err(Error::OtherEntity { node: id, entity: known.entity }.into());
+    if let Some(known) = node(view, &id)? {
+        if known.entity != descriptor.entity {
+            return Err(Error::OtherEntity { node: id, entity: known.entity }.into());
+        }
+        if known.vrf != descriptor.vrf {
+            return Err(Error::OtherVrfKey { node: id }.into());
+        }
     }
     let now = crate::epoch::current(view)?.epoch;
     let latest = now.saturating_add(MAX_REGISTRATION_EPOCHS);
@@ -161,21 +177,52 @@ pub(crate) fn check_stateful(
             return Err(Error::UnknownParaTime { id: *id }.into());
         }
     }
-    let active = staking::stake(view, &descriptor.entity)?.active;
-    let needed = context.parameters.min_node_stake;
-    if active < needed {
-        return Err(Error::TooLittleStake { entity: descriptor.entity, active, needed }.into());
+    check_stake(view, descriptor, context.parameters)
+}
+
+/// Whether the entity's stake carries the node: a known one at its place among the entity's nodes, a new one behind
+/// all of them.
+fn check_stake(
+    view: &dyn StateView,
+    descriptor: &NodeDescriptor,
+    parameters: &ConsensusParameters,
+) -> Result<(), CallError> {
+    let entity = descriptor.entity;
+    let active = staking::stake(view, &entity)?.active;
+    let mut own = nodes(view)?.into_iter().filter(|known| known.entity == entity).map(|known| known.node);
+    let mut others = 0usize;
+    // Counts up to the node itself, or all if it is not among them.
+    while own.next().is_some_and(|node| node != descriptor.node) {
+        others = others.saturating_add(1);
+    }
+    let number = others.saturating_add(1);
+    if number as u128 > nodes_carried(active, parameters) {
+        let needed = Amount(parameters.min_node_stake.0.saturating_mul(number as u128));
+        return Err(Error::TooLittleStake { entity, active, number, needed }.into());
     }
     Ok(())
 }
 
-/// Registers or renews a node.
+/// How many nodes a stake carries: one for each `min_node_stake`.
+pub(crate) fn nodes_carried(active: Amount, parameters: &ConsensusParameters) -> u128 {
+    active.0.checked_div(parameters.min_node_stake.0).unwrap_or(u128::MAX)
+}
+
+/// Registers or renews a node. A renewal with the same roles and ParaTimes, while the registration still counts, keeps
+/// the epoch since which the node waits for its election.
 pub(crate) fn register(
     overlay: &mut Overlay<'_>,
     descriptor: &NodeDescriptor,
     context: &CallContext<'_>,
 ) -> Result<Event, CallError> {
     check_stateful(overlay, descriptor, context)?;
+    let (id, now) = (descriptor.node, crate::epoch::current(overlay)?.epoch);
+    let unchanged = node(overlay, &id)?.is_some_and(|known| {
+        known.expires >= now && known.roles == descriptor.roles && known.paratimes == descriptor.paratimes
+    });
+    if !unchanged {
+        stored::write(overlay, keys::node_since(&id), &now);
+    }
     stored::write(overlay, keys::node(&descriptor.node), descriptor);
     Ok(Event::new("registry.node")
         .with("node", descriptor.node)
@@ -193,6 +240,7 @@ pub(crate) fn expire(
     for descriptor in nodes(overlay)? {
         if descriptor.expires.saturating_add(parameters.debonding_epochs) < epoch {
             overlay.delete(keys::node(&descriptor.node));
+            overlay.delete(keys::node_since(&descriptor.node));
             events.push(Event::new("registry.removed").with("node", descriptor.node));
         }
     }
@@ -207,6 +255,15 @@ pub(crate) fn expire(
 /// If the state cannot be read.
 pub fn node(view: &dyn StateView, id: &NodeId) -> Result<Option<NodeDescriptor>, StateError> {
     stored::read(view, &keys::node(id))
+}
+
+/// The epoch in which a node registered with the roles and ParaTimes that it has; `None` for one that has them since
+/// genesis, and for one that is not registered.
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn node_since(view: &dyn StateView, id: &NodeId) -> Result<Option<Epoch>, StateError> {
+    stored::read(view, &keys::node_since(id))
 }
 
 /// Every registered node, in the order of keys.

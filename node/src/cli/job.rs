@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long a client waits for a round, and for the placement of a job.
 const ROUND_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long the grant of a placed job may take to a final header.
+const GRANT_LIMIT: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Subcommand)]
 pub(super) enum JobCommand {
     /// Encrypt a request and submit it
@@ -142,7 +145,9 @@ async fn status(args: StatusArgs) -> Result<()> {
         None => default_endpoint(Role::KeyManager)?,
     };
     let owner = parallax_genesis::AccountKey::load(&file)?;
-    let position = client.position(&Client::new(&kms)?, &owner, &job).await?;
+    // The grant of a job that was placed a moment ago is still on its way to a final header.
+    let limit = if owner.address() == job.owner { GRANT_LIMIT } else { Duration::ZERO };
+    let position = client.wait_position(&Client::new(&kms)?, &owner, &job, limit).await?;
     let chosen = decision.candidates.get(position).ok_or_else(|| eyre!("position {position} is no candidate"))?;
     let hosts = client.hosts().await?;
     let name = hosts.iter().find(|h| h.address == chosen.host).map_or("?", |h| h.name.as_str());

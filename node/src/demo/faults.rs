@@ -7,7 +7,7 @@ use eyre::Result;
 use parallax_consensus_app::tx::Role;
 use parallax_genesis::GenesisDocument;
 use parallax_localnet::Running;
-use parallax_primitives::{Amount, Height, ParaTimeId, Round};
+use parallax_primitives::{Amount, Digest, Height, ParaTimeId, Round};
 use parallax_rpc::types::ChainEvent;
 use parallax_rpc::{Client, ConsensusApiClient, NodeApiClient, ParaTimeApiClient, limits};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ pub(super) async fn roots_agree(running: &Running, id: ParaTimeId) -> Result<boo
             Ok(ConsensusApiClient::block(&rpc, Some(height)).await?)
         })
         .await?;
-        ledger.insert(node.name.clone(), root.app_hash);
+        ledger.insert(node.name.clone(), Some(root.app_hash));
     }
     let first = alive(Role::Compute).next().map(|n| n.name.clone()).unwrap_or_default();
     let round = ParaTimeApiClient::block(&running.client(&first)?, id, None).await?.round;
@@ -96,12 +96,12 @@ pub(super) async fn roots_agree(running: &Running, id: ParaTimeId) -> Result<boo
         let root = at_level(|| own_root(running, &node.name, id, round, &trust)).await?;
         paratime.insert(node.name.clone(), root);
     }
-    let one = |roots: &BTreeMap<String, parallax_primitives::Digest>| {
-        roots.values().all(|r| Some(r) == roots.values().next())
+    let one = |roots: &BTreeMap<String, Option<Digest>>| {
+        roots.values().next().is_some_and(|first| first.is_some() && roots.values().all(|root| root == first))
     };
     for (what, at, roots) in [("ledger", height.0, &ledger), ("scheduler", round.0, &paratime)] {
         if one(roots) {
-            let root = roots.values().next().copied().unwrap_or_default();
+            let root = roots.values().next().copied().flatten().unwrap_or_default();
             say(format_args!("{what} root at {at} on all {} nodes: {root}", roots.len()));
         } else {
             say(format_args!("{what} roots at {at} DIFFER: {roots:?}"));
@@ -110,19 +110,24 @@ pub(super) async fn roots_agree(running: &Running, id: ParaTimeId) -> Result<boo
     Ok(one(&ledger) && one(&paratime))
 }
 
-/// The root of a node's own tree: the node proves a value under it, and the proof is checked against a header.
+/// The root that a node's own tree has after a round: the node proves a value, and the proof is checked against a
+/// header. `None`: its tree does not lead to the root that consensus finalised.
 async fn own_root(
     running: &Running,
     name: &str,
     id: ParaTimeId,
     round: Round,
     trust: &parallax_consensus_app::light::LightClient,
-) -> Result<parallax_primitives::Digest> {
+) -> Result<Option<Digest>> {
     let key = parallax_scheduler::keys::params();
     let bundle = ParaTimeApiClient::proof(&running.client(name)?, id, key.into(), Some(round)).await?;
-    bundle.verify(trust)?;
+    let holds = match bundle.verify(trust) {
+        Ok(_) => true,
+        Err(error) if error.is_about_state() => false,
+        Err(error) => return Err(error.into()),
+    };
     let parallax_rpc::ProofBundle::V1(bundle) = bundle;
-    Ok(bundle.paratime.map(|p| p.block.state_root).unwrap_or_default())
+    Ok(bundle.paratime.filter(|_| holds).map(|p| p.block.state_root))
 }
 
 /// Repeats a question that a node cannot answer yet because it is a moment behind.

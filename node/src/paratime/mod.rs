@@ -8,29 +8,31 @@ pub use seams::SharedPool;
 use crate::chain::Chain;
 use crate::consensus::Submitter;
 use crate::error::Refused;
+use crate::run::Tasks;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use parallax_consensus_app::genesis::ParaTimeDescriptor;
+use parallax_consensus_app::tx::Role;
+use parallax_consensus_app::{registry, rounds};
 use parallax_consensus_engine::Tip;
 use parallax_fhe::{EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{ParaTimeId, Round, SecretKey, codec, limits};
-use parallax_rounds::SignedProposal;
+use parallax_primitives::{KeyId, ParaTimeId, Round, SecretKey, codec, limits};
+use parallax_rounds::{Proposal, SignedProposal};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{FheBackend, ParaTime};
 use parallax_scheduler::Scheduler;
-use parallax_state::Namespace;
+use parallax_state::{Namespace, StateError, StateView};
 use parallax_worker::shell::{WorkerReport, WorkerSetup};
 use parallax_worker::{
-    Executor, FaultKind, FlipBit, Input, NoCrash, ResultStore, StoreJournal, Worker, WorkerConfig, WorkerError,
-    WorkerHandle,
+    Executor, FaultKind, FlipBit, Input, NoCrash, ResultStore, StoreJournal, Worker, WorkerConfig, WorkerHandle,
 };
 use seams::{ChainLedger, PeerTransport};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// Blocks that a partly filled batch waits for more transactions.
 const FLUSH_BLOCKS: u64 = 1;
@@ -56,7 +58,7 @@ pub struct ParaTimeHost {
     pub results: ResultStore,
     /// What evaluates its programs.
     pub backend: Arc<dyn FheBackend>,
-    /// A thread for the proofs of inputs that clients submit here, apart from those of execution.
+    /// The thread for the proofs of inputs that clients submit here, apart from those of execution.
     pub admission: Executor,
     /// Its key set.
     pub manifest: Manifest,
@@ -71,6 +73,11 @@ impl ParaTimeHost {
         self.worker.send(Input::Pool);
     }
 
+    /// Tells the worker to end; nothing is lost.
+    pub fn stop(&self) {
+        self.worker.send(Input::Stop);
+    }
+
     /// What the worker is doing.
     pub fn report(&self) -> WorkerReport {
         self.worker.report().borrow().clone()
@@ -79,6 +86,43 @@ impl ParaTimeHost {
     /// The last round whose state is committed here.
     pub fn applied(&self) -> Round {
         self.report().applied
+    }
+}
+
+/// What FHE takes, once a node: its ParaTimes share threads and keys, so that each further one costs neither.
+pub struct FheResources {
+    pool: Arc<FhePool>,
+    execution: Executor,
+    admission: Executor,
+    keys: Mutex<BTreeMap<KeyId, Arc<EvaluationKeys>>>,
+}
+
+impl FheResources {
+    /// Pins the FFT plan and starts the threads: `threads` for FHE, one a ParaTime to drive executions, one to verify
+    /// the proofs of inputs that clients submit.
+    ///
+    /// # Errors
+    /// [`Refused`] if the processor cannot run the profile; otherwise if the system refuses a thread.
+    pub fn new(threads: usize, paratimes: usize, fault: Option<FaultKind>) -> Result<Self> {
+        let plan = if fault == Some(FaultKind::OtherFftPlan) { FftPlan::Dif4 } else { FftPlan::Dif16 };
+        parallax_fhe::init(plan).map_err(|e| Refused::new(e.to_string()))?;
+        Ok(Self {
+            pool: FhePool::new(threads).map_err(|e| eyre!("the FHE threads could not be started: {e}"))?,
+            execution: Executor::new(paratimes).wrap_err("threads for execution")?,
+            admission: Executor::new(1).wrap_err("a thread for admission")?,
+            keys: Mutex::default(),
+        })
+    }
+
+    /// The key set of a directory, loaded at most once.
+    fn keys(&self, dir: &Path, manifest: &Manifest) -> Result<Arc<EvaluationKeys>> {
+        let mut loaded = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keys) = loaded.get(&manifest.key_id()) {
+            return Ok(Arc::clone(keys));
+        }
+        let keys = Arc::new(EvaluationKeys::load(dir, manifest)?);
+        loaded.insert(manifest.key_id(), Arc::clone(&keys));
+        Ok(keys)
     }
 }
 
@@ -94,8 +138,8 @@ pub struct Parts<'a> {
     pub key: &'a SecretKey,
     /// The directory of the key set.
     pub keys: &'a Path,
-    /// The FHE threads of the node, shared by its ParaTimes.
-    pub threads: usize,
+    /// What its ParaTimes share for FHE.
+    pub fhe: &'a Arc<FheResources>,
     /// A fault, on a localnet.
     pub fault: Option<FaultKind>,
 }
@@ -113,28 +157,33 @@ pub fn program(kind: &str, id: ParaTimeId) -> Result<Arc<dyn ParaTime>> {
     }
 }
 
-/// Pins the FFT plan, loads the key set and checks that this machine computes the bits that it commits to.
-///
-/// # Errors
-/// [`Refused`] if the processor cannot run the profile or gives other bits; otherwise if a key cannot be loaded.
-pub fn backend(parts: &Parts<'_>, genesis: &ParaTimeGenesis) -> Result<(Arc<dyn FheBackend>, Manifest)> {
-    let plan = if parts.fault == Some(FaultKind::OtherFftPlan) { FftPlan::Dif4 } else { FftPlan::Dif16 };
-    parallax_fhe::init(plan).map_err(|e| Refused::new(e.to_string()))?;
-    let manifest = Manifest::load(parts.keys)?;
-    let keys = Arc::new(EvaluationKeys::load(parts.keys, &manifest)?);
-    let pool = FhePool::new(parts.threads).map_err(|e| eyre!("the FHE threads could not be started: {e}"))?;
-    let backend = TfheBackend::with_pool(keys, pool)?;
-    backend.check_profile().map_err(|e| Refused::new(e.to_string()))?;
-    if manifest.profile != genesis.profile {
-        return Err(Refused::new(format!(
-            "the key set in {} was made for the profile {:?}, ParaTime {} runs {:?}; use the key set of this chain",
-            parts.keys.display(),
-            manifest.profile,
-            genesis.id,
-            genesis.profile
-        ))
-        .into());
+/// Loads the key set and checks that this machine computes the bits that it commits to. Takes seconds.
+fn backend(
+    fhe: &FheResources,
+    dir: &Path,
+    descriptor: &ParaTimeDescriptor,
+    genesis: &ParaTimeGenesis,
+) -> Result<(Arc<dyn FheBackend>, Manifest)> {
+    let manifest = Manifest::load(dir)?;
+    let (id, here, there) = (descriptor.id, manifest.key_id(), descriptor.key_set);
+    if here.0 != there.0 {
+        let text = format!(
+            "the key set in {} is {here}, ParaTime {id} uses {there}; fetch the key set of this chain",
+            dir.display()
+        );
+        return Err(Refused::new(text).into());
     }
+    if manifest.profile != genesis.profile {
+        let text = format!(
+            "the key set in {} was made for the profile {:?}, ParaTime {id} runs {:?}; use the key set of this chain",
+            dir.display(),
+            manifest.profile,
+            genesis.profile
+        );
+        return Err(Refused::new(text).into());
+    }
+    let backend = TfheBackend::with_pool(fhe.keys(dir, &manifest)?, Arc::clone(&fhe.pool))?;
+    backend.check_profile().map_err(|e| Refused::new(e.to_string()))?;
     Ok((Arc::new(backend), manifest))
 }
 
@@ -165,15 +214,7 @@ fn init_state(
     Ok(())
 }
 
-/// A ParaTime ready to run, and its worker's fate: a receiver that gets the error with which it ends.
-pub struct Started {
-    /// The ParaTime.
-    pub host: Arc<ParaTimeHost>,
-    /// The worker.
-    pub done: tokio::task::JoinHandle<Result<(), WorkerError>>,
-}
-
-/// Starts a ParaTime: state, keys, worker, gossip.
+/// Starts a ParaTime: state, keys, worker, gossip. What runs for as long as the node does is one of `tasks`.
 ///
 /// # Errors
 /// [`Refused`] if this machine or its keys do not fit the ParaTime; otherwise if its state or keys cannot be read.
@@ -182,22 +223,19 @@ pub async fn start(
     descriptor: &ParaTimeDescriptor,
     genesis: &ParaTimeGenesis,
     tip: watch::Receiver<Tip>,
-) -> Result<Started> {
+    tasks: &mut Tasks,
+) -> Result<Arc<ParaTimeHost>> {
     let id = descriptor.id;
     let program = program(&descriptor.kind, id)?;
     init_state(parts, descriptor, genesis, program.as_ref())?;
-    let (mut backend, manifest) = backend(parts, genesis)?;
+    let (mut backend, manifest) = {
+        let (fhe, keys) = (Arc::clone(parts.fhe), parts.keys.to_owned());
+        let (descriptor, genesis) = (descriptor.clone(), genesis.clone());
+        // Away from the threads that also have to notice that the node is asked to end.
+        tokio::task::spawn_blocking(move || backend(&fhe, &keys, &descriptor, &genesis)).await??
+    };
     if parts.fault == Some(FaultKind::FlipBit) {
         backend = Arc::new(FlipBit::new(backend));
-    }
-    if manifest.key_id().0 != descriptor.key_set.0 {
-        return Err(Refused::new(format!(
-            "the key set in {} is {}, ParaTime {id} uses {}; fetch the key set of this chain",
-            parts.keys.display(),
-            manifest.key_id(),
-            descriptor.key_set
-        ))
-        .into());
     }
     if profile_digest(&genesis.profile) != descriptor.profile {
         bail!("the genesis document contradicts itself: the profile of ParaTime {id} has another digest");
@@ -220,65 +258,105 @@ pub async fn start(
         fhe: Arc::clone(&backend),
         database: chain.database.clone(),
         journal: Arc::new(StoreJournal::open(Arc::clone(chain.database.store()), id)?),
-        executor: Executor::new(1).wrap_err("a thread for execution")?,
+        executor: parts.fhe.execution.clone(),
         crash: Arc::new(NoCrash),
         fault: parts.fault,
         retry: RETRY,
     };
     let (worker, handle) = Worker::new(setup)?;
+    index_last(chain, &pool, handle.results(), id)?;
     let host = Arc::new(ParaTimeHost {
         id,
         program,
         pool,
         results: handle.results().clone(),
         backend,
-        admission: Executor::new(1).wrap_err("a thread for admission")?,
+        admission: parts.fhe.admission.clone(),
         manifest,
         managers: genesis.managers.clone(),
         worker: handle.clone(),
     });
-    tokio::spawn(blocks(handle.clone(), tip));
-    tokio::spawn(proposals(handle, parts.network.clone(), chain.clone(), id));
-    tokio::spawn(transactions(Arc::clone(&host), parts.network.clone()));
-    Ok(Started { host, done: tokio::spawn(worker.run()) })
+    let name = |task: &str| format!("{task} of ParaTime {}", id.short());
+    tasks.spawn(name("blocks"), blocks(handle.clone(), tip));
+    tasks.spawn(name("proposals"), proposals(handle, parts.network.clone(), chain.clone(), id));
+    tasks.spawn(name("transactions"), transactions(Arc::clone(&host), parts.network.clone()));
+    tasks.spawn(name("worker"), async move { Ok(worker.run().await?) });
+    Ok(host)
+}
+
+/// Indexes the last round again: the process may have been killed after that round's state was committed and before
+/// its transactions were indexed. Earlier rounds were indexed before the next state was committed.
+fn index_last(chain: &Chain, pool: &SharedPool, results: &ResultStore, id: ParaTimeId) -> Result<()> {
+    let Some(applied) = results.applied()? else { return Ok(()) };
+    let Some(block) = rounds::block(&chain.view()?, &id, applied)? else { return Ok(()) };
+    pool.index(applied, &results.executed(&block)?)?;
+    Ok(())
 }
 
 /// Tells the worker of every block.
-async fn blocks(worker: WorkerHandle, mut tip: watch::Receiver<Tip>) {
+async fn blocks(worker: WorkerHandle, mut tip: watch::Receiver<Tip>) -> Result<()> {
     while tip.changed().await.is_ok() {
         tip.borrow_and_update();
         worker.send(Input::Block);
     }
+    Ok(())
 }
 
-async fn subscribe(network: &Handle, topic: Topic) -> Option<mpsc::Receiver<parallax_network::Incoming>> {
-    match network.subscribe(topic).await {
-        Ok(incoming) => Some(incoming),
-        Err(error) => {
-            tracing::error!(%error, %topic, "network.not_subscribed");
-            None
-        }
+/// What to do with a proposal that a peer gossips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// It travels on, and the worker looks at it.
+    Take,
+    /// Its scheduler may sign proposals, but not this one now; as far as this node's state says.
+    Ignore,
+    /// Nobody honest passes it on.
+    Reject,
+}
+
+/// Only a compute node of the ParaTime can have its proposals carried, and only while it sits in the committee, for
+/// the round under way or the next one.
+fn judge(view: &dyn StateView, id: ParaTimeId, proposal: &Proposal) -> Result<Judgement, StateError> {
+    let scheduler = registry::node(view, &proposal.scheduler)?;
+    if !scheduler.is_some_and(|node| node.has_role(Role::Compute) && node.profile(&id).is_some()) {
+        return Ok(Judgement::Reject);
     }
+    let Some(state) = rounds::state(view, &id)? else { return Ok(Judgement::Ignore) };
+    let seated =
+        state.committee().is_some_and(|c| c.is_worker(&proposal.scheduler) || c.is_backup(&proposal.scheduler));
+    let timely = [state.round(), state.round().next()].contains(&proposal.round);
+    Ok(if seated && timely { Judgement::Take } else { Judgement::Ignore })
 }
 
-/// Proposals that peers gossip: signed by whom they name, they travel on; the worker checks the rest.
-async fn proposals(worker: WorkerHandle, network: Handle, chain: Chain, id: ParaTimeId) {
-    let Some(mut incoming) = subscribe(&network, Topic::Proposal(id)).await else { return };
+/// Proposals that peers gossip: signed by whom they name, who may name itself; the worker checks the rest.
+async fn proposals(worker: WorkerHandle, network: Handle, chain: Chain, id: ParaTimeId) -> Result<()> {
+    let mut incoming = network.subscribe(Topic::Proposal(id)).await?;
     while let Some(message) = incoming.recv().await {
-        let proposal = codec::decode::<SignedProposal>("proposal", &message.bytes, limits::MAX_TX_BYTES);
-        match proposal {
-            Ok(proposal) if proposal.verify(chain.context, id) => {
+        let proposal = match codec::decode::<SignedProposal>("proposal", &message.bytes, limits::MAX_TX_BYTES) {
+            Ok(proposal) if proposal.verify(chain.context, id) => proposal,
+            Ok(_) | Err(_) => {
+                message.verdict.reject();
+                continue;
+            }
+        };
+        match chain.view().and_then(|view| judge(&view, id, &proposal.proposal)) {
+            Ok(Judgement::Take) => {
                 message.verdict.accept();
                 worker.send(Input::Proposal(Box::new(proposal)));
             }
-            Ok(_) | Err(_) => message.verdict.reject(),
+            Ok(Judgement::Ignore) => message.verdict.ignore(),
+            Ok(Judgement::Reject) => message.verdict.reject(),
+            Err(error) => {
+                tracing::error!(%error, "paratime.proposal.unreadable_state");
+                message.verdict.ignore();
+            }
         }
     }
+    Ok(())
 }
 
 /// Transactions that peers gossip. Proofs were verified where they were submitted and are verified again by execution.
-async fn transactions(host: Arc<ParaTimeHost>, network: Handle) {
-    let Some(mut incoming) = subscribe(&network, Topic::ParaTimeTx(host.id)).await else { return };
+async fn transactions(host: Arc<ParaTimeHost>, network: Handle) -> Result<()> {
+    let mut incoming = network.subscribe(Topic::ParaTimeTx(host.id)).await?;
     while let Some(message) = incoming.recv().await {
         match host.pool.submit(message.bytes, None) {
             Ok(_) => {
@@ -292,4 +370,5 @@ async fn transactions(host: Arc<ParaTimeHost>, network: Handle) {
             }
         }
     }
+    Ok(())
 }

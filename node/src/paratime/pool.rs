@@ -1,19 +1,38 @@
 //! Transactions of one ParaTime that wait for a batch. Bounded; in order of nonce for each sender, of priority between
 //! senders. What admission checked against the last finalised state is checked again by execution.
+//!
+//! A transaction is a candidate for a batch only if every nonce from its sender's next one up to its own waits here:
+//! executed out of order it would fail before its sender can be charged.
 
 use parallax_primitives::{Address, Digest, limits};
 use parallax_runtime::TxInfo;
 use parallax_runtime::paratime::tx_digest;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Most transactions of one sender that wait.
 const MAX_PER_SENDER: usize = 64;
 
 struct Entry {
     digest: Digest,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     priority: u128,
     arrival: u64,
+}
+
+/// What waits of one sender.
+#[derive(Default)]
+struct Sender {
+    /// The account's nonce in the newest state that is known here; it never falls.
+    next: u64,
+    waiting: BTreeMap<u64, Entry>,
+}
+
+impl Sender {
+    /// Nonces that can be executed in order, from the account's own.
+    fn run(&self) -> impl Iterator<Item = &Entry> {
+        (self.next..).map_while(|nonce| self.waiting.get(&nonce))
+    }
 }
 
 /// Why a pool does not take a transaction.
@@ -50,35 +69,45 @@ impl PoolError {
 /// The pool.
 #[derive(Default)]
 pub struct ParaTimePool {
-    senders: BTreeMap<Address, BTreeMap<u64, Entry>>,
+    senders: BTreeMap<Address, Sender>,
     known: BTreeMap<Digest, (Address, u64)>,
     arrivals: u64,
 }
 
 impl ParaTimePool {
+    /// Whether the pool would take a transaction; costs nothing.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub fn room(&self, info: &TxInfo, digest: &Digest) -> Result<(), PoolError> {
+        if self.known.contains_key(digest) {
+            return Err(PoolError::Known);
+        }
+        if self.known.len() >= limits::MAX_POOL_TXS {
+            return Err(PoolError::Full);
+        }
+        let Some(sender) = self.senders.get(&info.sender) else { return Ok(()) };
+        match sender.waiting.get(&info.nonce) {
+            Some(old) if old.priority >= info.priority => Err(PoolError::NonceTaken(info.nonce)),
+            None if sender.waiting.len() >= MAX_PER_SENDER => Err(PoolError::SenderFull),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Takes a transaction that admission let through.
     ///
     /// # Errors
     /// [`PoolError`].
     pub fn insert(&mut self, info: &TxInfo, bytes: Vec<u8>) -> Result<Digest, PoolError> {
         let digest = tx_digest(&bytes);
-        if self.known.contains_key(&digest) {
-            return Err(PoolError::Known);
-        }
-        if self.known.len() >= limits::MAX_POOL_TXS {
-            return Err(PoolError::Full);
-        }
-        let run = self.senders.entry(info.sender).or_default();
-        match run.get(&info.nonce) {
-            Some(old) if old.priority >= info.priority => return Err(PoolError::NonceTaken(info.nonce)),
-            Some(old) => {
-                self.known.remove(&old.digest);
-            }
-            None if run.len() >= MAX_PER_SENDER => return Err(PoolError::SenderFull),
-            None => {}
-        }
+        self.room(info, &digest)?;
         self.arrivals = self.arrivals.saturating_add(1);
-        run.insert(info.nonce, Entry { digest, bytes, priority: info.priority, arrival: self.arrivals });
+        let entry = Entry { digest, bytes: Arc::new(bytes), priority: info.priority, arrival: self.arrivals };
+        let sender = self.senders.entry(info.sender).or_default();
+        sender.next = sender.next.max(info.next);
+        if let Some(replaced) = sender.waiting.insert(info.nonce, entry) {
+            self.known.remove(&replaced.digest);
+        }
         self.known.insert(digest, (info.sender, info.nonce));
         Ok(digest)
     }
@@ -86,32 +115,41 @@ impl ParaTimePool {
     /// Removes transactions that a round has executed, or that can never be.
     pub fn remove<'a>(&mut self, digests: impl IntoIterator<Item = &'a Digest>) {
         for digest in digests {
-            let Some((sender, nonce)) = self.known.remove(digest) else { continue };
-            if let Some(run) = self.senders.get_mut(&sender) {
-                run.remove(&nonce);
-                if run.is_empty() {
-                    self.senders.remove(&sender);
+            let Some((address, nonce)) = self.known.remove(digest) else { continue };
+            if let Some(sender) = self.senders.get_mut(&address) {
+                sender.waiting.remove(&nonce);
+                if sender.waiting.is_empty() {
+                    self.senders.remove(&address);
                 }
             }
         }
     }
 
-    /// Keeps only what `still` lets through: called after a round, with admission against the new state.
-    pub fn recheck(&mut self, still: impl Fn(&[u8]) -> bool) {
-        let gone: Vec<Digest> = self
-            .senders
-            .values()
-            .flat_map(BTreeMap::values)
-            .filter(|entry| !still(&entry.bytes))
-            .map(|entry| entry.digest)
-            .collect();
-        self.remove(&gone);
+    /// All that waits, to be checked against a new state without holding the pool meanwhile.
+    pub fn all(&self) -> Vec<(Digest, Arc<Vec<u8>>)> {
+        let entries = self.senders.values().flat_map(|sender| sender.waiting.values());
+        entries.map(|entry| (entry.digest, Arc::clone(&entry.bytes))).collect()
+    }
+
+    /// Takes note of what admission says of waiting transactions after a round: what is refused (`None`) leaves, and
+    /// the senders of the others are as far as their accounts now are.
+    pub fn recheck<'a>(&mut self, checked: impl IntoIterator<Item = (&'a Digest, Option<TxInfo>)>) {
+        for (digest, info) in checked {
+            match info {
+                None => self.remove([digest]),
+                Some(info) => {
+                    if let Some(sender) = self.senders.get_mut(&info.sender) {
+                        sender.next = sender.next.max(info.next);
+                    }
+                }
+            }
+        }
     }
 
     /// The bytes of a transaction.
     pub fn get(&self, digest: &Digest) -> Option<&[u8]> {
         let (sender, nonce) = self.known.get(digest)?;
-        Some(&self.senders.get(sender)?.get(nonce)?.bytes)
+        Some(&self.senders.get(sender)?.waiting.get(nonce)?.bytes)
     }
 
     /// How many wait.
@@ -124,35 +162,81 @@ impl ParaTimePool {
         self.known.is_empty()
     }
 
-    /// Candidates for a batch: best offers first, earlier arrivals before later ones, each sender's in order of nonce
-    /// and without gaps from its first.
+    /// How many of them can be executed now, because no nonce before theirs is missing.
+    pub fn ready(&self) -> usize {
+        self.senders.values().map(|sender| sender.run().count()).sum()
+    }
+
+    /// Candidates for a batch: best offers first, earlier arrivals before later ones, each sender's in order of nonce,
+    /// from the account's own and without gaps.
     pub fn candidates(&self) -> Vec<Vec<u8>> {
-        let mut next: BTreeMap<Address, u64> = BTreeMap::new();
         // (best offer first, then arrival): the head of each sender's run competes with the other heads.
-        let mut heads: BTreeSet<(std::cmp::Reverse<u128>, u64, Address)> = BTreeSet::new();
-        for (sender, run) in &self.senders {
-            if let Some((nonce, entry)) = run.first_key_value() {
-                next.insert(*sender, *nonce);
-                heads.insert((std::cmp::Reverse(entry.priority), entry.arrival, *sender));
+        let mut heads: BTreeMap<(std::cmp::Reverse<u128>, u64), _> = BTreeMap::new();
+        let place = |entry: &Entry| (std::cmp::Reverse(entry.priority), entry.arrival);
+        for sender in self.senders.values() {
+            let mut run = sender.run();
+            if let Some(entry) = run.next() {
+                heads.insert(place(entry), (entry, run));
             }
         }
         let (mut batch, mut bytes) = (Vec::new(), 0usize);
-        while let Some((_, _, sender)) = heads.pop_first() {
-            let Some(nonce) = next.get(&sender).copied() else { continue };
-            let Some(run) = self.senders.get(&sender) else { continue };
-            let Some(entry) = run.get(&nonce) else { continue };
+        while let Some((_, (entry, mut run))) = heads.pop_first() {
             bytes = bytes.saturating_add(entry.bytes.len());
             if batch.len() >= limits::MAX_BATCH_TXS || bytes > limits::MAX_BATCH_BYTES {
                 break;
             }
-            batch.push(entry.bytes.clone());
-            let following = nonce.saturating_add(1);
-            if let Some(entry) = run.get(&following) {
-                next.insert(sender, following);
-                heads.insert((std::cmp::Reverse(entry.priority), entry.arrival, sender));
+            batch.push(entry.bytes.to_vec());
+            if let Some(entry) = run.next() {
+                heads.insert(place(entry), (entry, run));
             }
         }
         batch
+    }
+}
+
+/// Most refused proofs that are remembered.
+const MAX_REFUSED: usize = 1_024;
+
+/// What keeps the verification of proofs, the one costly step of admission, from being had for free: transactions
+/// whose proof was refused are not verified again, and each sender has at most one verification under way.
+pub struct ProofQueue<E> {
+    refused: BTreeMap<Digest, E>,
+    order: VecDeque<Digest>,
+    senders: BTreeSet<Address>,
+}
+
+impl<E> Default for ProofQueue<E> {
+    fn default() -> Self {
+        Self { refused: BTreeMap::new(), order: VecDeque::new(), senders: BTreeSet::new() }
+    }
+}
+
+impl<E: Clone> ProofQueue<E> {
+    /// Why the proof of a transaction was refused, if it was and that is remembered.
+    pub fn verdict(&self, digest: &Digest) -> Option<E> {
+        self.refused.get(digest).cloned()
+    }
+
+    /// Remembers a refusal; the oldest is forgotten for the newest.
+    pub fn refuse(&mut self, digest: Digest, error: E) {
+        if self.refused.insert(digest, error).is_none() {
+            self.order.push_back(digest);
+        }
+        if self.order.len() > MAX_REFUSED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.refused.remove(&oldest);
+        }
+    }
+
+    /// Begins a sender's verification; `false` if it has one under way.
+    pub fn begin(&mut self, sender: Address) -> bool {
+        self.senders.insert(sender)
+    }
+
+    /// Ends it.
+    pub fn end(&mut self, sender: &Address) {
+        self.senders.remove(sender);
     }
 }
 
@@ -162,7 +246,7 @@ mod tests {
     use parallax_primitives::Gas;
 
     fn tx(sender: u8, nonce: u64, priority: u128) -> (TxInfo, Vec<u8>) {
-        let info = TxInfo { sender: Address([sender; 20]), nonce, priority, gas: Gas(1) };
+        let info = TxInfo { sender: Address([sender; 20]), nonce, next: 0, priority, gas: Gas(1) };
         (info, vec![sender, u8::try_from(nonce).unwrap(), u8::try_from(priority).unwrap()])
     }
 
@@ -175,11 +259,42 @@ mod tests {
         pool
     }
 
+    fn order(pool: &ParaTimePool) -> Vec<(u8, u8)> {
+        pool.candidates().iter().map(|b| (b[0], b[1])).collect()
+    }
+
     #[test]
     fn better_offers_come_first_but_never_before_the_same_senders_earlier_nonce() {
-        let pool = pool(&[(1, 0, 1), (1, 1, 9), (2, 0, 5), (3, 4, 5)]);
-        let order: Vec<(u8, u8)> = pool.candidates().iter().map(|b| (b[0], b[1])).collect();
-        assert_eq!(order, [(2, 0), (3, 4), (1, 0), (1, 1)]);
+        let pool = pool(&[(1, 0, 1), (1, 1, 9), (2, 0, 5), (3, 0, 5), (3, 1, 4)]);
+        assert_eq!(order(&pool), [(2, 0), (3, 0), (3, 1), (1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn what_lacks_the_accounts_own_nonce_is_no_candidate_until_that_arrives() {
+        let mut pool = pool(&[(1, 1, 5), (1, 2, 5)]);
+        assert_eq!((pool.len(), pool.ready(), order(&pool)), (2, 0, vec![]));
+        let (info, bytes) = tx(1, 0, 5);
+        pool.insert(&info, bytes).unwrap();
+        assert_eq!((pool.ready(), order(&pool)), (3, vec![(1, 0), (1, 1), (1, 2)]));
+    }
+
+    #[test]
+    fn after_a_round_a_run_begins_at_the_accounts_new_nonce() {
+        let mut pool = pool(&[(1, 0, 5), (1, 1, 5), (1, 3, 5), (2, 1, 5)]);
+        let executed = tx_digest(&tx(1, 0, 5).1);
+        pool.remove([&executed]);
+        assert_eq!(order(&pool), [], "before the new nonce is known");
+        let waiting = pool.all();
+        let checked = waiting.iter().map(|(digest, bytes)| {
+            let (info, _) = tx(bytes[0], bytes[1].into(), 5);
+            (digest, Some(TxInfo { next: 1, ..info }))
+        });
+        pool.recheck(checked);
+        assert_eq!(order(&pool), [(1, 1), (2, 1)]);
+        // A check against an older state does not take an account back.
+        let (info, bytes) = tx(1, 4, 5);
+        pool.insert(&info, bytes).unwrap();
+        assert_eq!(order(&pool), [(1, 1), (2, 1)]);
     }
 
     #[test]
@@ -215,8 +330,24 @@ mod tests {
         let mut pool = pool(&[(1, 0, 5), (2, 0, 5), (3, 0, 5)]);
         let (_, bytes) = tx(1, 0, 5);
         pool.remove([&tx_digest(&bytes)]);
-        pool.recheck(|bytes| bytes[0] != 2);
+        let waiting = pool.all();
+        pool.recheck(waiting.iter().map(|(digest, bytes)| (digest, (bytes[0] != 2).then(|| tx(bytes[0], 0, 5).0))));
         assert_eq!(pool.candidates(), vec![tx(3, 0, 5).1]);
         assert!(pool.get(&tx_digest(&tx(3, 0, 5).1)).is_some());
+    }
+
+    #[test]
+    fn refused_proofs_are_remembered_up_to_a_number_and_a_sender_has_one_verification_at_a_time() {
+        let mut queue = ProofQueue::default();
+        let digest = |n: usize| tx_digest(&n.to_be_bytes());
+        for n in 0..=MAX_REFUSED {
+            queue.refuse(digest(n), n);
+        }
+        assert_eq!((queue.verdict(&digest(0)), queue.verdict(&digest(1))), (None, Some(1)));
+        assert_eq!((queue.refused.len(), queue.order.len()), (MAX_REFUSED, MAX_REFUSED));
+        let sender = Address([1; 20]);
+        assert!(queue.begin(sender) && !queue.begin(sender) && queue.begin(Address([2; 20])));
+        queue.end(&sender);
+        assert!(queue.begin(sender));
     }
 }

@@ -1,16 +1,19 @@
 //! What the worker of a ParaTime sees of this node: the chain, the network and the pool.
 
-use super::pool::ParaTimePool;
+use super::pool::{ParaTimePool, PoolError, ProofQueue};
 use crate::chain::Chain;
 use crate::consensus::Submitter;
 use parallax_consensus_app::tx::Call;
 use parallax_consensus_app::{epoch, registry, rounds};
 use parallax_network::limits as network_limits;
 use parallax_network::{Handle, Request, Response, Topic, peer_id_of};
-use parallax_primitives::{ChainContext, Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode};
+use parallax_primitives::{
+    Address, ChainContext, Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode, limits,
+};
 use parallax_rounds::{ParaTimeBlock, SignedCommitment, SignedProposal};
-use parallax_runtime::{FheBackend, ParaTime, TxError};
-use parallax_state::{Batch, Column, Database, Namespace, StateError};
+use parallax_runtime::paratime::tx_digest;
+use parallax_runtime::{FheBackend, ParaTime, TxError, TxInfo};
+use parallax_state::{Batch, Column, Database, Namespace, Snapshot, StateError};
 use parallax_worker::seams::LedgerState;
 use parallax_worker::{Anchor, Ledger, LedgerError, PeerRequest, PeerResponse, Pool, Transport};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,7 +74,7 @@ impl Ledger for ChainLedger {
 impl ChainLedger {
     async fn send(&self, call: Call) {
         let name = call.name();
-        if let Err(error) = self.submitter.call(call).await {
+        if let Err(error) = self.submitter.call(call) {
             tracing::error!(%error, call = name, "worker.call.failed");
         }
     }
@@ -121,49 +124,128 @@ impl Transport for PeerTransport {
     }
 }
 
+/// Rounds for which it is remembered where a transaction was executed: as long as results are.
+const INDEX_ROUNDS: u64 = super::RETENTION_ROUNDS;
+/// Most rounds whose index is dropped at once.
+const MAX_DROPPED: usize = 16;
+
 /// The pool, shared between admission, gossip and the worker.
 #[derive(Clone)]
 pub struct SharedPool {
     inner: Arc<Mutex<ParaTimePool>>,
+    proofs: Arc<Mutex<ProofQueue<TxError>>>,
     chain: ChainContext,
     id: ParaTimeId,
     database: Database,
     program: Arc<dyn ParaTime>,
 }
 
+/// A sender's turn to have a proof verified; it ends when this is dropped.
+pub struct Turn {
+    proofs: Arc<Mutex<ProofQueue<TxError>>>,
+    sender: Address,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).end(&self.sender);
+    }
+}
+
+fn refused(error: &PoolError) -> TxError {
+    TxError { module: "pool".into(), code: error.code(), message: error.to_string() }
+}
+
 impl SharedPool {
     /// An empty pool of a ParaTime.
     pub fn new(chain: ChainContext, id: ParaTimeId, database: Database, program: Arc<dyn ParaTime>) -> Self {
-        Self { inner: Arc::default(), chain, id, database, program }
+        Self { inner: Arc::default(), proofs: Arc::default(), chain, id, database, program }
     }
 
     fn lock(&self) -> MutexGuard<'_, ParaTimePool> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn proofs(&self) -> MutexGuard<'_, ProofQueue<TxError>> {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self) -> Result<Snapshot, TxError> {
+        self.database.tree(Namespace::ParaTime(self.id)).latest_snapshot().map_err(|error| {
+            tracing::error!(%error, paratime = %self.id, "pool.state.unreadable");
+            TxError { module: "pool".into(), code: 100, message: "this node failed; its log says more".into() }
+        })
+    }
+
+    /// Every check but that of proofs, against the last applied state: the ParaTime's own, and whether there is room.
+    fn checked(&self, view: &Snapshot, bytes: &[u8]) -> Result<TxInfo, TxError> {
+        let digest = tx_digest(bytes);
+        if let Some(error) = self.proofs().verdict(&digest) {
+            return Err(error);
+        }
+        if self.contains(&digest) {
+            return Err(refused(&PoolError::Known));
+        }
+        let info = self.program.check_tx(view, &self.chain, bytes, None)?;
+        self.lock().room(&info, &digest).map_err(|e| refused(&e))?;
+        Ok(info)
+    }
+
+    /// Whether it is worth to verify the proof of a transaction, and the sender's turn to have that done. `None`: a
+    /// proof of the sender is being verified.
+    ///
+    /// # Errors
+    /// The ParaTime's refusal, or the pool's.
+    pub fn precheck(&self, bytes: &[u8]) -> Result<Option<Turn>, TxError> {
+        let sender = self.checked(&self.view()?, bytes)?.sender;
+        Ok(self.proofs().begin(sender).then(|| Turn { proofs: Arc::clone(&self.proofs), sender }))
+    }
+
     /// Admits a transaction against the last applied state. With `fhe`, proofs of encrypted inputs are verified too,
-    /// which costs a sixth of a second: call it where blocking does no harm.
+    /// which costs a sixth of a second: call it where blocking does no harm, and after [`SharedPool::precheck`].
     ///
     /// # Errors
     /// The ParaTime's refusal, or the pool's.
     pub fn submit(&self, bytes: Vec<u8>, fhe: Option<&dyn FheBackend>) -> Result<Digest, TxError> {
-        let refuse = |message: String, code| TxError { module: "pool".into(), code, message };
-        let view = self
-            .database
-            .tree(Namespace::ParaTime(self.id))
-            .latest_snapshot()
-            .map_err(|e| refuse(e.to_string(), 100))?;
-        let info = self.program.check_tx(&view, &self.chain, &bytes, fhe)?;
-        self.lock().insert(&info, bytes).map_err(|e| refuse(e.to_string(), e.code()))
+        let view = self.view()?;
+        let mut info = self.checked(&view, &bytes)?;
+        if fhe.is_some() {
+            // All else was checked on this state: a refusal now is one of the proof.
+            info = self.program.check_tx(&view, &self.chain, &bytes, fhe).inspect_err(|error| {
+                self.proofs().refuse(tx_digest(&bytes), error.clone());
+            })?;
+        }
+        self.lock().insert(&info, bytes).map_err(|e| refused(&e))
     }
 
-    /// Remembers in which round, and where in its batch, transactions were executed.
-    fn index(&self, round: Round, executed: &[Digest]) -> Result<(), StateError> {
+    /// Remembers in which round, and where in its batch, transactions were executed, and forgets it for rounds whose
+    /// results are dropped.
+    pub(super) fn index(&self, round: Round, executed: &[Digest]) -> Result<(), StateError> {
+        let store = self.database.store();
         let mut batch = Batch::default();
         for (index, digest) in executed.iter().enumerate() {
             batch.put(Column::Rounds, self.index_row(digest), encode(&(round, index as u32)));
         }
-        self.database.store().write(batch)
+        if !executed.is_empty() {
+            batch.put(Column::Rounds, self.round_row(round), encode(&executed));
+        }
+        let before = self.round_row(Round(round.0.saturating_sub(INDEX_ROUNDS)));
+        for (row, bytes) in store.range(Column::Rounds, &self.round_row(Round::ZERO), &before, MAX_DROPPED)? {
+            let corrupt = |e: parallax_primitives::DecodeError| StateError::Corrupt {
+                what: "the transactions of a round".to_owned(),
+                reason: e.to_string(),
+            };
+            let old: Vec<Digest> = codec::decode("digests", &bytes, limits::MAX_PEER_MESSAGE_BYTES).map_err(corrupt)?;
+            for digest in old {
+                // One that failed without a mark may have been executed again later; that round keeps it.
+                let at = self.executed(&digest)?.map(|(at, _)| self.round_row(at));
+                if at.as_ref() == Some(&row) && !executed.contains(&digest) {
+                    batch.delete(Column::Rounds, self.index_row(&digest));
+                }
+            }
+            batch.delete(Column::Rounds, row);
+        }
+        store.write(batch)
     }
 
     /// The round that executed a transaction, and its place in the batch.
@@ -181,6 +263,10 @@ impl SharedPool {
 
     fn index_row(&self, digest: &Digest) -> Vec<u8> {
         [b"tx/".as_slice(), &self.id.0, &digest.0].concat()
+    }
+
+    fn round_row(&self, round: Round) -> Vec<u8> {
+        [b"txs/".as_slice(), &self.id.0, &round.0.to_be_bytes()].concat()
     }
 
     /// Whether a transaction waits.
@@ -206,7 +292,7 @@ impl Pool for SharedPool {
     }
 
     fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().ready()
     }
 
     fn applied(&self, round: Round, executed: &[Digest]) {
@@ -217,8 +303,16 @@ impl Pool for SharedPool {
         if let Err(error) = self.index(round, executed) {
             tracing::error!(%error, round = round.0, "pool.index.failed");
         }
-        let mut pool = self.lock();
-        pool.remove(executed);
-        pool.recheck(|tx| self.program.check_tx(&view, &self.chain, tx, None).is_ok());
+        let waiting = {
+            let mut pool = self.lock();
+            pool.remove(executed);
+            pool.all()
+        };
+        // Thousands of signatures: the pool stays open meanwhile.
+        let checked: Vec<_> = waiting
+            .iter()
+            .map(|(digest, bytes)| (digest, self.program.check_tx(&view, &self.chain, bytes, None).ok()))
+            .collect();
+        self.lock().recheck(checked);
     }
 }

@@ -1,6 +1,6 @@
 //! The `consensus` namespace.
 
-use super::{Context, refuse};
+use super::{Context, failed, refuse};
 use crate::chain::ProofError;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::tx::{Transaction, tx_digest};
@@ -14,7 +14,7 @@ impl From<ProofError> for RpcErrorOf {
         let code = match &error {
             ProofError::NotYet(_) => ErrorCode::Future,
             ProofError::NotKept(_) => ErrorCode::Pruned,
-            ProofError::State(_) => ErrorCode::Internal,
+            ProofError::State(_) => return Self(failed(error)),
         };
         Self(RpcError::new(code, error.to_string()))
     }
@@ -56,7 +56,7 @@ impl ConsensusApiServer for Consensus {
         let Some(at) = self.0.chain.blocks.transaction(&digest).map_err(refuse)? else { return Ok(None) };
         let result = self.0.chain.blocks.result(at.height).map_err(refuse)?;
         let receipt = usize::try_from(at.index).ok().and_then(|i| result?.receipts.into_iter().nth(i));
-        let receipt = receipt.ok_or_else(|| RpcError::internal(format!("no receipt for {digest}")))?;
+        let receipt = receipt.ok_or_else(|| refuse(format!("no receipt for {digest}")))?;
         Ok(Some(TxStatus { height: at.height, index: at.index, receipt }))
     }
 
@@ -118,7 +118,10 @@ impl ConsensusApiServer for Consensus {
         let nodes = registry::nodes(&view).map_err(refuse)?;
         let views = nodes.into_iter().map(|descriptor| {
             let stake = staking::stake(&view, &descriptor.entity).map_err(refuse)?.active;
-            let electable = descriptor.expires >= next && stake >= least;
+            // A compute node waits out the epoch after the one that registered it.
+            let since = registry::node_since(&view, &descriptor.node).map_err(refuse)?;
+            let waited = since.is_none_or(|epoch| epoch.next() < next);
+            let electable = descriptor.expires >= next && stake >= least && waited;
             Ok(NodeView { descriptor, stake, electable })
         });
         views.collect()

@@ -4,6 +4,7 @@ use super::Identity;
 use super::node::resident_bytes;
 use crate::kms::KmsService;
 use jsonrpsee::core::async_trait;
+use parallax_kms::Refusal;
 use parallax_network::Handle;
 use parallax_primitives::{ChainContext, Digest, Epoch, Height, KeyId};
 use parallax_rpc::types::{ChainEvent, Health, KmsStatus, Status};
@@ -33,7 +34,11 @@ impl Kms {
 impl KmsApiServer for Kms {
     async fn user_decrypt(&self, permit: SignedPermit) -> RpcResult<SignedAnswer> {
         let answer = self.service.user_decrypt(&permit).await;
-        Ok(answer.map_err(|e| RpcError::new(ErrorCode::Denied, format!("{e:#}")))?)
+        Ok(answer.map_err(|e| {
+            // What is no refusal is a matter of the nodes around it: worth another attempt.
+            let code = if e.is::<Refusal>() { ErrorCode::Denied } else { ErrorCode::NotReady };
+            RpcError::new(code, format!("{e:#}"))
+        })?)
     }
 
     async fn status(&self) -> RpcResult<KmsStatus> {
@@ -54,7 +59,7 @@ impl KmsApiServer for Kms {
 #[async_trait]
 impl NodeApiServer for Kms {
     async fn health(&self) -> RpcResult<Health> {
-        let (peers, height) = (self.peers().await, self.service.height().await);
+        let (peers, height) = (self.peers().await, self.service.height());
         let reason = (peers == 0).then(|| "no compute node is connected".to_owned());
         Ok(Health {
             ready: reason.is_none(),
@@ -75,7 +80,7 @@ impl NodeApiServer for Kms {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             chain_id: self.chain.0.clone(),
             chain_context: self.chain.1,
-            height: self.service.height().await,
+            height: self.service.height(),
             // A key manager has no state: it trusts headers and proofs, one by one.
             app_hash: Digest::ZERO,
             time_ms: 0,

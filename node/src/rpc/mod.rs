@@ -7,13 +7,13 @@ mod paratime;
 
 use crate::chain::Chain;
 use crate::consensus::Submitter;
+use crate::error::Refused;
 use crate::kms::KmsService;
 use crate::paratime::ParaTimes;
 use eyre::{Result, eyre};
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::{BatchRequestConfig, ServerBuilder, ServerConfig, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
-use parallax_consensus_app::tx::Role;
 use parallax_genesis::NodeConfig;
 use parallax_network::Handle;
 use parallax_primitives::{Address, NodeId};
@@ -48,17 +48,18 @@ pub struct Identity {
     pub fault: Option<String>,
 }
 
-impl Identity {
-    /// Whether it has a role.
-    pub fn has(&self, role: Role) -> bool {
-        self.config.has(role)
-    }
-}
+/// What a client hears of a local failure.
+const FAILED: &str = "this node failed; its log says more";
 
 /// A local failure, without details that only the log should have.
-fn refuse(error: impl std::fmt::Display) -> ErrorObjectOwned {
+fn failed(error: impl std::fmt::Display) -> RpcError {
     tracing::error!(%error, "rpc.failed");
-    RpcError::internal(error).into()
+    RpcError::internal(FAILED)
+}
+
+/// The same, as it goes on the wire.
+fn refuse(error: impl std::fmt::Display) -> ErrorObjectOwned {
+    failed(error).into()
 }
 
 /// What is served.
@@ -102,7 +103,7 @@ fn methods(services: Services) -> Result<RpcModule<()>> {
 /// Serves until the handle is stopped or dropped.
 ///
 /// # Errors
-/// If the port is in use.
+/// [`Refused`] if the port is in use; otherwise if it cannot be opened.
 pub async fn serve(identity: &Identity, services: Services) -> Result<ServerHandle> {
     let listen = identity.config.rpc.listen;
     let config = ServerConfig::builder()
@@ -113,7 +114,10 @@ pub async fn serve(identity: &Identity, services: Services) -> Result<ServerHand
         .http_only()
         .build();
     let server = ServerBuilder::with_config(config).build(listen).await.map_err(|e| {
-        eyre!("the RPC server cannot listen on {listen}: {e}; stop what uses the port, or change rpc.listen in config.json")
+        let text = format!(
+            "the RPC server cannot listen on {listen}: {e}; stop what uses the port, or change rpc.listen in config.json"
+        );
+        if e.kind() == std::io::ErrorKind::AddrInUse { eyre!(Refused::new(text)) } else { eyre!(text) }
     })?;
     Ok(server.start(methods(services)?))
 }

@@ -52,8 +52,13 @@ fn program(count: usize, table: bool) -> Result<Program, ProgramError> {
     let mut p = ProgramBuilder::new();
     let x = p.input(InputKind::Stored { blocks: 1, max: 15 })[0];
     let mut last = x;
+    // All different: the same operation on the same value is in a program once.
     for i in 0..count {
-        last = if table { p.map(x, |v| (v + i as u8) % 16) } else { p.linear(&[(x, -1)], 15) };
+        last = if table {
+            p.map(x, |v| [i % 16, i / 16 % 16].get(usize::from(v)).map_or(v, |entry| *entry as u8))
+        } else {
+            p.linear(&[(x, -1)], 15 + i32::try_from(count - 1 - i).unwrap_or(0))
+        };
     }
     p.output(vec![last]);
     p.build()

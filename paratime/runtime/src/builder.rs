@@ -9,12 +9,15 @@
 //! *Noise.* Every bootstrap (and every input block) is a source of noise of variance 1, independent of the others. A
 //! value is a combination of sources with integer coefficients `c`; its noise is `sum(c^2)`. Coefficients of one source
 //! are added before they are squared, so using a value twice counts as what it is. The two results of one bootstrap
-//! come out of one accumulator: they count as fully correlated, `(|c1| + |c2|)^2`, which is never too little.
+//! come out of one accumulator: they count as fully correlated, `(|c1| + |c2|)^2`, which is never too little. The same
+//! operation on the same values is in a program once: evaluation is deterministic, so two bootstraps of the same would
+//! have the same noise and not be independent.
 //!
 //! An argument of a table must have noise of at most [`MAX_NOISE`]; what leaves the program must be nominal, because
 //! the next program assumes that of its inputs.
 
 use crate::program::{Fact, InputKind, IntegerOp, MAX_NOISE, NOMINAL_NOISE, Op, Program, SIGNED_RANGE, Table, ValueId};
+use parallax_primitives::encode;
 use std::collections::BTreeMap;
 
 /// Most operations of a program.
@@ -177,6 +180,8 @@ pub struct ProgramBuilder {
     /// The range of each source, for the bound over sources.
     source_ranges: BTreeMap<Source, (i64, i64)>,
     next_source: u32,
+    /// The results of each operation so far, by its encoding.
+    results: BTreeMap<Vec<u8>, Vec<ValueId>>,
     error: Option<ProgramError>,
 }
 
@@ -219,12 +224,25 @@ impl ProgramBuilder {
         out
     }
 
-    fn push(&mut self, op: Op) {
+    /// The results of an operation: those of the same one before it, or new ones that `define` makes.
+    fn operation(&mut self, op: Op, define: impl FnOnce(&mut Self) -> Vec<ValueId>) -> Vec<ValueId> {
+        let code = encode(&op);
+        if let Some(known) = self.results.get(&code) {
+            return known.clone();
+        }
         if self.ops.len() >= MAX_OPS {
             self.fail(ProgramError::Size { what: "operations", actual: MAX_OPS.saturating_add(1), limit: MAX_OPS });
         } else {
             self.ops.push(op);
         }
+        let results = define(self);
+        self.results.insert(code, results.clone());
+        results
+    }
+
+    /// As [`Self::operation`], for one result.
+    fn single(&mut self, op: Op, define: impl FnOnce(&mut Self) -> Vec<ValueId>) -> ValueId {
+        self.operation(op, define).first().copied().unwrap_or(ValueId(0))
     }
 
     /// The next input ciphertext; its blocks in order. All inputs come before the first operation.
@@ -287,8 +305,7 @@ impl ProgramBuilder {
         if sum.noise() > MAX_NOISE {
             self.fail(ProgramError::TooNoisy { op, what: "linear", noise: sum.noise(), limit: MAX_NOISE });
         }
-        self.push(Op::Linear { terms: merged.into_iter().collect(), constant });
-        self.define(sum)
+        self.single(Op::Linear { terms: merged.into_iter().collect(), constant }, |b| vec![b.define(sum)])
     }
 
     fn range_over_sources(&self, known: &Known) -> (i64, i64) {
@@ -361,8 +378,7 @@ impl ProgramBuilder {
                 (if min >= 0 { a } else { 0 }, if max < 0 { 0 } else { a })
             }
         };
-        self.push(Op::Table { input, table });
-        self.define_fresh(&[range]).first().copied().unwrap_or(ValueId(0))
+        self.single(Op::Table { input, table }, |b| b.define_fresh(&[range]))
     }
 
     /// [`Table::Map`] of a function; it is called for 0..=15.
@@ -382,8 +398,7 @@ impl ProgramBuilder {
         }
         let argument = self.argument(input, "table.two", (0, 7));
         let ranges = tables.map(|entries| image(&entries, argument));
-        self.push(Op::TwoTables { input, tables });
-        match self.define_fresh(&ranges)[..] {
+        match self.operation(Op::TwoTables { input, tables }, |b| b.define_fresh(&ranges))[..] {
             [a, b] => [a, b],
             _ => [ValueId(0); 2],
         }
@@ -397,8 +412,7 @@ impl ProgramBuilder {
         let operation = Op::Integer { op, operands };
         let range = if op.is_comparison() { (0, 1) } else { (0, 3) };
         let results = operation.results();
-        self.push(operation);
-        (0..results).flat_map(|_| self.define_fresh(&[range])).collect()
+        self.operation(operation, |b| (0..results).flat_map(|_| b.define_fresh(&[range])).collect())
     }
 
     fn check_operands(&mut self, op: IntegerOp, operands: &[Vec<ValueId>]) -> Result<(), &'static str> {

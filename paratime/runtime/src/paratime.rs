@@ -25,10 +25,10 @@ pub struct RoundContext {
     pub epoch: Epoch,
     /// The epoch's beacon entropy.
     pub beacon: Digest,
-    /// The consensus height at which the block before it was finalised.
+    /// The consensus height at which the last accepted round was finalised.
     pub height: Height,
     /// Hash of the consensus header at `height + 1`: the first block after everything in the state was included. It
-    /// could not be known when those transactions were made.
+    /// could not be known when those transactions were made, and a failed round in between does not change it.
     pub anchor: Digest,
     /// That header's time, in milliseconds since the Unix epoch.
     pub time_ms: u64,
@@ -57,6 +57,8 @@ pub struct TxInfo {
     pub sender: Address,
     /// Position among the sender's transactions.
     pub nonce: u64,
+    /// The sender's next position in the state that it was checked against: what lies between is still missing.
+    pub next: u64,
     /// What it offers per unit of FHE gas; higher goes first.
     pub priority: u128,
     /// The most FHE gas that it can use in the round that includes it.

@@ -292,10 +292,14 @@ fn outcome(b: &mut ProgramBuilder, winner: &[ValueId]) {
 }
 
 /// A sum of at most 15, with the noise of one bootstrap. An empty one is an encryption of 0 made from `any_bit`: a
-/// constant without randomness would have the same bits, and so the same grants, for every job.
+/// constant without randomness would have the same bits, and so the same grants, for every job. It is a bootstrapped 1
+/// less 1: a test polynomial of zeros stays zero under every rotation, and a bootstrap with it has no mask.
 fn digit(b: &mut ProgramBuilder, any_bit: ValueId, terms: &[(ValueId, i32)]) -> ValueId {
     match terms {
-        [] => b.map(any_bit, |_| 0),
+        [] => {
+            let one = b.map(any_bit, |_| 1);
+            b.linear(&[(one, 1)], -1)
+        }
         [(one, 1)] => *one,
         several => {
             let sum = b.linear(several, 0);

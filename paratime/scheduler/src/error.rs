@@ -53,6 +53,8 @@ pub enum Code {
     BadAnswer = 21,
     /// This node could not read its state; the transaction may be fine.
     Unavailable = 22,
+    /// Answers are taken into the pool from the ParaTime's key managers only.
+    NotAKeyManager = 23,
 }
 
 /// An error with its code.

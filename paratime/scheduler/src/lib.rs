@@ -12,6 +12,12 @@
 //! - Tokens are neither made nor lost: balances, stakes, escrows and fees add up to genesis and deposits.
 //! - A refused transaction changes nothing but its sender's nonce and fee.
 //!
+//! Open: the queued decisions of a round are not bounded by gas. `max_jobs_per_round` decisions at
+//! `candidates_per_decision` candidates must fit the committee's `max_batch_gas`, which whoever writes the genesis has
+//! to see to; if they do not, no batch can be planned. If they fit but not into what is left of an epoch, they wait for
+//! the next one. The epoch's beacon, too, is part of a sample's entropy: a decision that is put off past the end of an
+//! epoch has another sample.
+//!
 //! It is not a cluster manager: it names a host, and starting the workload is between owner and host. Not here yet:
 //! replicas and gangs, the policy priority-round-robin, contestable reports, acknowledgements of hosts.
 //!

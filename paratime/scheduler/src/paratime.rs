@@ -10,7 +10,7 @@ use crate::query;
 use crate::records::{self, Meta, get, put, put_account};
 use crate::tx::{MAX_NONCES_AHEAD, SignedTx};
 use parallax_primitives::limits::MAX_BATCH_TXS;
-use parallax_primitives::{Amount, ChainContext, Epoch, Event, Gas, ParaTimeId};
+use parallax_primitives::{Address, Amount, ChainContext, Epoch, Event, Gas, ParaTimeId};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{
     Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult, gas,
@@ -48,8 +48,9 @@ impl Scheduler {
         let tx = SignedTx::open(bytes, chain, &self.id)?;
         let (params, sender) = (records::params(view)?, tx.sender());
         let meta: Option<Meta> = get(view, &keys::meta())?;
-        // One epoch more than execution allows: this node may be a round behind.
-        let epochs = meta.as_ref().map(|m| (m.epoch.saturating_sub(1), m.epoch.next()));
+        // The last executed round may lie an epoch back, so the list may be bound to one that this state has not seen:
+        // execution checks exactly, this bound only keeps the pool from what is far off.
+        let epochs = meta.as_ref().map(|m| (m.epoch.saturating_sub(1), m.epoch.next().next()));
         let rules = Rules {
             params: &params,
             programs: &self.programs,
@@ -59,6 +60,11 @@ impl Scheduler {
             keys: meta.as_ref().map(|m| m.key_ids.as_slice()),
             fhe,
         };
+        if tx.body.call.is_free() && !params.key_managers.parties.iter().any(|party| Address::of(party) == sender) {
+            // It costs nothing, so anyone else could fill the pool with copies of one answer.
+            let text = format!("{sender} is not a key manager of this ParaTime; they deliver their answers themselves");
+            return Err(refuse(Code::NotAKeyManager, text).into());
+        }
         let account = records::account(view, &sender)?;
         let (nonce, expected) = (tx.body.nonce, account.nonce);
         if nonce < expected {
@@ -75,7 +81,9 @@ impl Scheduler {
         if let Some(list) = rules.list_of(&tx.body.call) {
             rules.check_list(&sender, list)?;
         }
-        Ok(TxInfo { sender, nonce: nonce.0, priority: tx.body.gas_price.0, gas })
+        // What costs nothing cannot buy a place either.
+        let priority = if tx.body.call.is_free() { 0 } else { tx.body.gas_price.0 };
+        Ok(TxInfo { sender, nonce: nonce.0, next: expected.0, priority, gas })
     }
 
     /// The most gas that a transaction uses and the fee for that, if its sender can pay both and what it locks.

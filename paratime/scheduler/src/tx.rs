@@ -192,7 +192,8 @@ impl Call {
         }
     }
 
-    /// Whether it costs its sender nothing: delivering a valid answer, which can happen once a decision.
+    /// Whether it costs its sender nothing, whatever gas price it names: delivering a valid answer, which can happen
+    /// once a decision. Pools take it from the key managers only.
     pub fn is_free(&self) -> bool {
         matches!(self, Self::DeliverAnswer { .. })
     }

@@ -127,30 +127,31 @@ impl Snapshot {
         }
         Ok(())
     }
-}
 
-impl StateView for Snapshot {
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(self.row(key)?.and_then(|(_, value)| value))
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
-        blobs::read(&*self.inner.store, digest)
+    /// The first `limit` keys after `after` that begin with `prefix`, with their values, in order. It reads no more of
+    /// the tree than that takes; keys that were deleted lately, and so not pruned yet, are passed over on the way.
+    /// Fewer than `limit` means that no more follow.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupt`] or [`StateError::Store`].
+    pub fn scan_page(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        let first = rows::values(&self.ns, prefix);
+        let end = rows::successor(&first);
+        let start = first.max(rows::successor(&rows::versions(&self.ns, after)));
+        if start >= end { Ok(Vec::new()) } else { self.walk(start, &end, limit) }
     }
 
     /// Reads the versions of each key in order and keeps the last that is not too new. The last key of every page is
     /// looked up by itself, so that a key with many versions costs one page and not all of them.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+    fn walk(&self, mut start: Vec<u8>, end: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
         let mut found = Vec::new();
         let Some(version) = self.version() else {
             return Ok(found);
         };
-        let mut start = rows::values(&self.ns, prefix);
-        let end = rows::successor(&start);
-        loop {
-            let page = self.inner.store.range(Column::Values, &start, &end, SCAN_PAGE)?;
+        while found.len() < limit {
+            let page = self.inner.store.range(Column::Values, &start, end, SCAN_PAGE)?;
             let Some((last_row, _)) = page.last() else {
-                return Ok(found);
+                break;
             };
             let last_key = rows::split_value(last_row)?.0.to_vec();
             let mut current: Option<(&[u8], &[u8])> = None;
@@ -179,5 +180,23 @@ impl StateView for Snapshot {
             }
             start = rows::successor(&last_key);
         }
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+impl StateView for Snapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
+        Ok(self.row(key)?.and_then(|(_, value)| value))
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
+        blobs::read(&*self.inner.store, digest)
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        let start = rows::values(&self.ns, prefix);
+        let end = rows::successor(&start);
+        self.walk(start, &end, usize::MAX)
     }
 }

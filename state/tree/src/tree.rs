@@ -137,21 +137,7 @@ impl Tree {
     /// [`StateError::WrongDigest`] if the changes are at fault; [`StateError::Corrupt`], [`StateError::Store`].
     pub fn prepare(&self, version: Version, changes: &Changes) -> Result<Prepared, StateError> {
         let base = self.latest_snapshot()?;
-        if base.version().is_some_and(|latest| version <= latest) {
-            return Err(StateError::VersionOrder { namespace: self.ns.to_string(), version, latest: base.version() });
-        }
-        let mut next = Next {
-            ns: self.ns,
-            version,
-            base: &base,
-            batch: Batch::default(),
-            updates: Vec::new(),
-            references: BTreeMap::new(),
-        };
-        for (key, value) in &changes.writes {
-            next.write(key, value.as_ref())?;
-        }
-        let record = next.update_tree(&*self.inner.store)?;
+        let (record, mut next) = self.next(version, &base, &changes.writes)?;
         next.batch.put(Column::Meta, rows::root(&self.ns, version), encode(&record));
         if let Some(previous) = base.version() {
             let target = rows::root(&self.ns, previous);
@@ -160,6 +146,44 @@ impl Tree {
         let Next { batch, references, .. } = next;
         let blobs = self.take_blobs(&references, changes)?;
         Ok(Prepared { ns: self.ns, base: base.version(), version, root: record.root, batch, references, blobs })
+    }
+
+    /// The root that [`Tree::prepare`] would give the next version. The blobs that the values name need not be known:
+    /// the root is over their digests, so whether they are worth fetching can be told first.
+    ///
+    /// # Errors
+    /// [`StateError::VersionOrder`], [`StateError::TooLarge`]; [`StateError::Corrupt`], [`StateError::Store`].
+    pub fn root_after(
+        &self,
+        version: Version,
+        writes: &BTreeMap<Vec<u8>, Option<Value>>,
+    ) -> Result<Digest, StateError> {
+        let base = self.latest_snapshot()?;
+        Ok(self.next(version, &base, writes)?.0.root)
+    }
+
+    fn next<'a>(
+        &self,
+        version: Version,
+        base: &'a Snapshot,
+        writes: &BTreeMap<Vec<u8>, Option<Value>>,
+    ) -> Result<(RootRecord, Next<'a>), StateError> {
+        if base.version().is_some_and(|latest| version <= latest) {
+            return Err(StateError::VersionOrder { namespace: self.ns.to_string(), version, latest: base.version() });
+        }
+        let mut next = Next {
+            ns: self.ns,
+            version,
+            base,
+            batch: Batch::default(),
+            updates: Vec::new(),
+            references: BTreeMap::new(),
+        };
+        for (key, value) in writes {
+            next.write(key, value.as_ref())?;
+        }
+        let record = next.update_tree(&*self.inner.store)?;
+        Ok((record, next))
     }
 
     /// Packs the blobs that the new values name; one that is not given must be kept already.

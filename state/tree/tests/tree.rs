@@ -289,3 +289,51 @@ fn roots_of_known_content_stay_what_they_are() {
         )
     );
 }
+
+#[test]
+fn a_page_begins_after_its_key_and_ends_with_its_limit_or_its_prefix() {
+    let tree = open(&MemoryStore::new()).tree(PARATIME);
+    let keys: Vec<Vec<u8>> = (0..600u32).map(|n| [b"p/", &n.to_be_bytes()[..]].concat()).collect();
+    let around = [b"o".to_vec(), b"p".to_vec(), b"q".to_vec()];
+    let all = keys.iter().chain(&around).map(|key| (key.as_slice(), Some(plain(b"v"))));
+    tree.commit(tree.prepare(1, &changes(all, &[])).unwrap(), Batch::default()).unwrap();
+    let gone = changes(keys.iter().take(300).map(|key| (key.as_slice(), None)), &[]);
+    tree.commit(tree.prepare(2, &gone).unwrap(), Batch::default()).unwrap();
+    let snapshot = tree.snapshot(2).unwrap();
+    let page = |after: &[u8], limit| -> Vec<Vec<u8>> {
+        snapshot.scan_page(b"p/", after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(page(b"", 2), keys[300..302], "deleted keys are passed over");
+    assert_eq!(page(&keys[301], 2), keys[302..304]);
+    assert_eq!(page(&keys[10], 1), keys[300..301], "after a deleted key");
+    assert_eq!(page(&keys[597], 10), keys[598..], "the last page is short");
+    assert_eq!(page(b"", 1_000), keys[300..]);
+    for after in [&keys[599][..], b"q", b"\xff"] {
+        assert!(page(after, 10).is_empty());
+    }
+    assert!(page(b"", 0).is_empty());
+    assert_eq!(tree.snapshot(1).unwrap().scan_page(b"p/", b"", 1_000).unwrap().len(), 600, "an older version");
+    assert!(
+        open(&MemoryStore::new())
+            .tree(PARATIME)
+            .latest_snapshot()
+            .unwrap()
+            .scan_page(b"p/", b"", 9)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_next_root_is_known_before_the_ciphertexts_are() {
+    let tree = open(&MemoryStore::new()).tree(PARATIME);
+    let first = changes([(&b"a"[..], Some(plain(b"1")))], &[]);
+    tree.commit(tree.prepare(1, &first).unwrap(), Batch::default()).unwrap();
+    let write = changes([(&b"a"[..], None), (&b"b"[..], Some(cipher(3)))], &[3]);
+    let root = tree.root_after(2, &write.writes).unwrap();
+    let without = Changes { writes: write.writes.clone(), ..Changes::default() };
+    assert!(matches!(tree.prepare(2, &without), Err(StateError::MissingBlob { .. })));
+    assert_eq!(tree.prepare(2, &write).unwrap().root(), root);
+    assert!(matches!(tree.root_after(1, &write.writes), Err(StateError::VersionOrder { .. })));
+    assert_eq!(tree.latest().unwrap().unwrap().0, 1, "nothing was written");
+}

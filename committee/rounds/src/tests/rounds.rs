@@ -108,6 +108,25 @@ fn a_round_fails_when_every_rank_announced_and_stayed_silent() {
 }
 
 #[test]
+fn the_accepted_height_moves_with_accepted_rounds_only() {
+    let mut f = Fixture::new(2, 3, 0);
+    assert_eq!(f.state.accepted_height(), Height::ZERO);
+    assert_eq!(failed(&f.until_due()), Some(FailReason::NoProposal));
+    assert!(f.state.last_block().height > Height::ZERO);
+    assert_eq!(f.state.accepted_height(), Height::ZERO, "a failed round");
+    let (first, second) = (f.ranked(0), f.ranked(1));
+    f.announce(first).unwrap();
+    f.commit(first, success(1)).unwrap();
+    assert!(finalized(&f.commit(second, success(1)).unwrap()).is_some());
+    let accepted = f.state.last_block().height;
+    assert_eq!(f.state.accepted_height(), accepted);
+    f.until_due();
+    assert!(f.state.last_block().height > accepted);
+    assert_eq!(f.state.accepted_height(), accepted);
+    assert_eq!(RoundState::decode(&f.state.encode()).unwrap().accepted_height(), accepted);
+}
+
+#[test]
 fn a_silent_committee_is_charged_when_work_is_queued() {
     let mut f = Fixture::new(2, 3, 0);
     f.until(Height(10));

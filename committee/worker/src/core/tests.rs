@@ -73,7 +73,7 @@ impl Net {
 
     fn view(&self) -> WorkerEvent {
         let anchor =
-            (self.height > self.state.last_block().height).then(|| Anchor { hash: digest(self.height.0), time_ms: 5 });
+            (self.height > self.state.accepted_height()).then(|| Anchor { hash: digest(self.height.0), time_ms: 5 });
         WorkerEvent::Block(Box::new(RoundView {
             height: self.height,
             state: self.state.clone(),
@@ -151,7 +151,7 @@ fn words(step: &Step) -> Vec<&'static str> {
 }
 
 fn work() -> WorkerEvent {
-    WorkerEvent::Work(Work { waiting: true, full: false })
+    WorkerEvent::Work(Work { waiting: true, queued: false, full: false })
 }
 
 fn executed(signed: &SignedProposal, n: u64) -> WorkerEvent {
@@ -440,6 +440,17 @@ fn an_idle_round_is_kept_alive_with_an_empty_batch_and_only_then() {
 }
 
 #[test]
+fn queued_work_that_waits_for_a_later_round_gets_the_empty_round_before_it() {
+    let mut net = Net::new();
+    let mut w = net.worker(1);
+    let _ = w.apply(net.next());
+    let queued = Work { waiting: true, queued: true, full: true };
+    assert_eq!(words(&w.apply(WorkerEvent::Work(queued))), ["plan"]);
+    let step = w.apply(WorkerEvent::Planned { round: Round(1), batch: Some((vec![], Gas::ZERO)) });
+    assert_eq!(words(&step), ["remember proposal", "publish", "announce", "fetch batch"]);
+}
+
+#[test]
 fn nothing_is_executed_before_the_anchor_header_is_final() {
     let mut net = Net::new();
     net.height = Height(0);
@@ -452,6 +463,26 @@ fn nothing_is_executed_before_the_anchor_header_is_final() {
     assert_eq!(words(&step), ["execute"]);
     let Some(Action::StartExecution { context, .. }) = step.then.first() else { panic!("it executes") };
     assert_eq!((context.height, context.anchor, context.round), (Height(0), digest(1), Round(1)));
+}
+
+#[test]
+fn a_failed_round_moves_neither_the_anchor_height_nor_lets_the_next_one_start_at_once() {
+    let mut net = Net::new();
+    while net.state.round() == Round(1) {
+        net.state.apply(net.height, RoundEvent::Height).unwrap();
+        net.height = net.height.next();
+    }
+    let failed_at = net.state.last_block().height;
+    let context = |net: &Net| {
+        let WorkerEvent::Block(view) = net.view() else { unreachable!("a view is a block") };
+        view.context(CHAIN)
+    };
+    net.height = failed_at;
+    assert_eq!(context(&net), None, "the header after the failed round is not there yet");
+    net.height = failed_at.next();
+    let context = context(&net).unwrap();
+    assert_eq!((context.height, context.round), (Height(0), Round(2)));
+    assert_eq!(context.previous_hash, net.state.last_hash());
 }
 
 #[test]
@@ -534,7 +565,7 @@ proptest::proptest! {
                     }
                     view
                 }
-                Happening::Work(waiting) => WorkerEvent::Work(Work { waiting, full: false }),
+                Happening::Work(waiting) => WorkerEvent::Work(Work { waiting, queued: false, full: false }),
                 Happening::Plan(n) => {
                     let batch = Some((vec![digest(n)], Gas(20)));
                     WorkerEvent::Planned { round: net.state.round(), batch }

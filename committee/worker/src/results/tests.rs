@@ -74,22 +74,43 @@ fn a_fetched_result_needs_the_finalised_roots_and_all_its_ciphertexts() {
     let PeerResponse::Blob(Some(bytes)) = there.serve(&PeerRequest::Blob { digest: missing[0] }).unwrap() else {
         panic!("it holds it")
     };
-    let blobs = BTreeMap::from([(missing[0], bytes)]);
 
-    assert!(!here.commit_fetched(&accepted, &result, BTreeMap::new()).unwrap(), "a ciphertext is missing");
-    let corrupt = BTreeMap::from([(missing[0], vec![0; 5_000])]);
-    assert!(!here.commit_fetched(&accepted, &result, corrupt).unwrap());
+    assert!(!here.commit_fetched(&accepted, &result).unwrap(), "a ciphertext is missing");
+    here.put_blob(&result, vec![0; 5_000]).unwrap();
+    assert!(!here.commit_fetched(&accepted, &result).unwrap(), "another ciphertext does not stand in for it");
+    here.put_blob(&result, bytes).unwrap();
+    assert_eq!(here.missing_blobs(&result).unwrap(), [], "it is kept before the round is committed");
     let mut other = result.clone();
     other.writes.insert(b"more".to_vec(), Some(Value::Plain(vec![])));
-    assert!(!here.commit_fetched(&accepted, &other, blobs.clone()).unwrap(), "another root");
+    assert!(!here.commit_fetched(&accepted, &other).unwrap(), "another root");
     let other = RoundResult { events: vec![], ..result.clone() };
-    assert!(!here.commit_fetched(&accepted, &other, blobs.clone()).unwrap(), "other events");
+    assert!(!here.commit_fetched(&accepted, &other).unwrap(), "other events");
     assert_eq!(here.applied().unwrap(), Some(Round(0)));
 
-    assert!(here.commit_fetched(&accepted, &result, blobs).unwrap());
+    assert!(here.commit_fetched(&accepted, &result).unwrap());
     let view = here.snapshot(Round(1)).unwrap();
     assert!(view.blob(&missing[0]).unwrap().is_some());
     assert_eq!(here.result(Round(1), &accepted.proposal).unwrap(), Some(result), "and it serves it in turn");
+}
+
+#[test]
+fn whether_a_result_is_the_accepted_one_is_known_before_its_ciphertexts_are_fetched() {
+    let (here, right) = (store(), execution(1));
+    let accepted = block(&here, 1, &right);
+    here.put_execution(Round(1), accepted.proposal, &right).unwrap();
+    let result = here.result(Round(1), &accepted.proposal).unwrap().unwrap();
+    // On a node that holds none of it.
+    let lagging = store();
+    assert!(lagging.is_accepted(&accepted, &result).unwrap());
+    let mut bloated = result.clone();
+    let digest = blob_digest(b"never fetched");
+    let cipher = CipherRef { key_id: KeyId([1; 32]), blocks: 1, digest };
+    bloated.writes.insert(b"bloat".to_vec(), Some(Value::Cipher(cipher)));
+    assert!(!lagging.is_accepted(&accepted, &bloated).unwrap(), "one more ciphertext");
+    bloated.writes.insert(vec![0; 1 << 20], None);
+    assert_eq!(lagging.root_of_writes(Round(1), &bloated.writes).unwrap(), None, "a key over the limit");
+    assert!(!lagging.is_accepted(&accepted, &bloated).unwrap());
+    assert_eq!(lagging.missing_blobs(&result).unwrap().len(), 1, "nothing was written");
 }
 
 #[test]

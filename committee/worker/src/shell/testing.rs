@@ -51,7 +51,7 @@ impl ParaTime for Toy {
         _: &[u8],
         _: Option<&dyn FheBackend>,
     ) -> Result<TxInfo, TxError> {
-        Ok(TxInfo { sender: Address([0; 20]), nonce: 0, priority: 0, gas: Gas(10) })
+        Ok(TxInfo { sender: Address([0; 20]), nonce: 0, next: 0, priority: 0, gas: Gas(10) })
     }
 
     fn plan(&self, _: &dyn StateView, _: &RoundContext, candidates: &[Vec<u8>], limit: Gas) -> Result<Plan, Abort> {

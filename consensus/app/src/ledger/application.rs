@@ -121,7 +121,7 @@ impl Application for Ledger {
         let mut overlay = Overlay::new(snapshot);
         let receipts = self.execute_transactions(&mut overlay, block, &parameters)?;
         let (events, validator_updates) = self.end_block(&mut overlay, &block.header, &parameters)?;
-        if cfg!(debug_assertions) {
+        if self.checked {
             check_invariants(&overlay).map_err(|error| StateError::Corrupt {
                 what: format!("the ledger after block {height}"),
                 reason: error.to_string(),

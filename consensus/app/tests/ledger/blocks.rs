@@ -1,9 +1,11 @@
 use crate::support::{Net, digest, events};
 use parallax_consensus_app::tx::Call;
-use parallax_consensus_app::{Application, Block, InvalidBlock, Ledger, ledger, transactions_root};
+use parallax_consensus_app::{
+    Application, Block, InvalidBlock, Ledger, keys, ledger, staking, stored, transactions_root,
+};
 use parallax_memory_store::{FaultPlan, MemoryStore};
 use parallax_primitives::{Address, Amount, Digest, Height, NodeId, limits};
-use parallax_state::{Batch, Database};
+use parallax_state::{Batch, Database, Overlay, StateError};
 use std::sync::Arc;
 
 type Spoil = fn(&mut Block);
@@ -134,6 +136,24 @@ fn a_time_that_the_engine_gives_is_used_if_it_is_later_than_the_parents() {
 }
 
 #[test]
+fn a_checked_ledger_refuses_a_state_with_tokens_from_nowhere_and_an_unchecked_one_does_not_look() {
+    let net = Net::new();
+    let (view, block) = (net.view(), net.propose(vec![]));
+    let mut forged = Overlay::new(&*view);
+    let rich = staking::Account { balance: Amount(1), ..Default::default() };
+    stored::write(&mut forged, keys::account(&Address([7; 20])), &rich);
+    let deliver = |ledger: Ledger| ledger.deliver(&forged, &net.context(&block.header), &block);
+    match deliver(net.ledger.clone()) {
+        Err(InvalidBlock::State(StateError::Corrupt { reason, .. })) => assert!(reason.contains("supply"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    deliver(net.ledger.clone().checked(false)).unwrap();
+    let mut fresh = Ledger::new(crate::support::database(), crate::support::genesis(), net.chain).unwrap();
+    fresh.init_genesis().unwrap();
+    deliver(fresh).expect("off is the default");
+}
+
+#[test]
 fn an_empty_block_tells_nothing() {
     let mut net = Net::new();
     let executed = net.run(vec![]);
@@ -147,7 +167,7 @@ fn a_crash_at_a_commit_leaves_the_height_before_it_or_the_whole_height() {
         let store = MemoryStore::with_faults(plan);
         let open = |store: &MemoryStore| {
             let database = Database::open(Arc::new(store.clone())).unwrap();
-            Ledger::new(database, crate::support::genesis(), crate::support::chain()).unwrap()
+            Ledger::new(database, crate::support::genesis(), crate::support::chain()).unwrap().checked(true)
         };
         let mut net = Net::new();
         net.ledger = open(&store);

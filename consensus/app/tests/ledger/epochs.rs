@@ -6,7 +6,7 @@ use parallax_rounds::{BlockKind, Committee};
 use std::collections::BTreeSet;
 
 /// Sends the beacon proofs of so many validators for the next epoch.
-fn prove(net: &mut Net, count: usize) {
+pub(crate) fn prove(net: &mut Net, count: usize) {
     let now = epoch::current(&*net.view()).unwrap();
     let input = beacon::input(net.chain, now.epoch.next(), &now.entropy);
     let proofs = net.validators[..count]
@@ -18,7 +18,7 @@ fn prove(net: &mut Net, count: usize) {
     }
 }
 
-fn committee(net: &Net) -> Option<Committee> {
+pub(crate) fn committee(net: &Net) -> Option<Committee> {
     rounds::committee(&*net.view(), &net.paratime).unwrap()
 }
 

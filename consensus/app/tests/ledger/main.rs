@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blocks;
+mod elections;
 mod epochs;
 mod genesis;
 mod properties;

@@ -33,7 +33,7 @@ fn a_restored_snapshot_equals_its_origin_and_follows_the_chain() {
     let height = *net.ledger.list_snapshots().unwrap().last().unwrap();
     assert_eq!(height, Height(net.height().0 - 1));
     let next = net.ledger.view(height).unwrap();
-    let mut joined = Ledger::new(database(), genesis(), net.chain).unwrap();
+    let mut joined = Ledger::new(database(), genesis(), net.chain).unwrap().checked(true);
     joined.restore_snapshot(height, next.root(), &chunks(&net, height)).unwrap();
     assert_eq!(joined.last_committed().unwrap(), (height, next.root()));
     let state = |view: &dyn StateView| view.scan(&[]).unwrap();
@@ -47,7 +47,7 @@ fn a_restored_snapshot_equals_its_origin_and_follows_the_chain() {
     let again = Ledger::new(joined.database().clone(), genesis(), net.chain).unwrap();
     let mut follower = Net::new();
     let chunks = chunks(&net, net.height());
-    follower.ledger = Ledger::new(database(), genesis(), net.chain).unwrap();
+    follower.ledger = Ledger::new(database(), genesis(), net.chain).unwrap().checked(true);
     follower.ledger.restore_snapshot(net.height(), net.root(), &chunks).unwrap();
     for _ in 0..3 {
         let block = net.propose(vec![]);
@@ -64,7 +64,7 @@ fn a_false_snapshot_is_refused_and_nothing_is_written() {
     let net = worked();
     let (height, root) = (net.height(), net.root());
     let good = chunks(&net, height);
-    let mut joined = Ledger::new(database(), genesis(), net.chain).unwrap();
+    let mut joined = Ledger::new(database(), genesis(), net.chain).unwrap().checked(true);
     let mut flipped = good.clone();
     let at = flipped[0].len() / 2;
     flipped[0][at] ^= 1;

@@ -163,7 +163,7 @@ impl Net {
     }
 
     pub(crate) fn of(document: ConsensusGenesis) -> Self {
-        let mut ledger = Ledger::new(database(), document, chain()).unwrap();
+        let mut ledger = Ledger::new(database(), document, chain()).unwrap().checked(true);
         ledger.init_genesis().unwrap();
         let (validators, computes) = operators();
         Self { ledger, chain: chain(), validators, computes, users: users(), paratime: ParaTimeId::named("test") }

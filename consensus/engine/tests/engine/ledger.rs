@@ -47,7 +47,7 @@ fn document() -> ConsensusGenesis {
 }
 
 fn ledger(store: Arc<dyn Store>) -> Ledger {
-    Ledger::new(Database::open(store).unwrap(), document(), CHAIN).unwrap()
+    Ledger::new(Database::open(store).unwrap(), document(), CHAIN).unwrap().checked(true)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,29 @@ fn noise_is_counted_over_independent_sources() {
 }
 
 #[test]
+fn the_same_operation_on_the_same_values_is_one_source_of_noise_and_costs_once() {
+    let mut b = ProgramBuilder::new();
+    let v = b.input(stored(4, 3));
+    let again = |b: &mut ProgramBuilder| {
+        let sum = b.linear(&[(v[0], 1), (v[1], 1)], 0);
+        let table = b.map(sum, |x| x / 3);
+        let pair = b.two_tables(v[2], [[0, 1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]);
+        let number = b.integer(IntegerOp::Add, vec![vec![v[2], v[3]]; 2]);
+        (sum, table, pair, number)
+    };
+    let (first, second) = (again(&mut b), again(&mut b));
+    assert_eq!(first, second);
+    // In another order of its terms, and merged from parts, a sum is the same one.
+    assert_eq!(b.linear(&[(v[1], 1), (v[0], 2), (v[0], -1)], 0), first.0);
+    assert_ne!(b.map(first.0, |x| x / 2), first.1, "another table is another bootstrap");
+    let twice = b.linear(&[(first.1, 1), (second.1, 1)], 0);
+    b.output(vec![first.1]);
+    let program = b.build().expect("it is a valid program");
+    assert_eq!(program.facts()[twice.0 as usize].noise, 4, "not 2, as for independent ones");
+    assert_eq!(program.ops().len(), 6);
+}
+
+#[test]
 fn what_cancels_is_known_to_cancel() {
     let program = build(|b, v| {
         let sum = b.linear(&[(v[0], 1), (v[1], 1)], 3);

@@ -5,7 +5,7 @@ use crate::model::{Policy, Report, Request};
 use crate::reference;
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_primitives::{Digest, KeyId};
-use parallax_runtime::{ClientCipher, Decryptor, FheBackend, Program, ReRandomization};
+use parallax_runtime::{ClientCipher, Decryptor, FheBackend, Op, Program, ReRandomization, Table};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -231,6 +231,28 @@ fn a_report_over_its_range_is_never_chosen() {
     for share in 0..=100u8 {
         let out = bench.report(&report((0, 0, 8, share, 0, 15, 0)));
         assert_eq!(bench.open(&out[3], 1), [0], "share {share}");
+    }
+}
+
+#[test]
+fn every_output_block_has_a_mask_of_its_own() {
+    // A table of zeros has the zero polynomial, which stays without a mask under every rotation.
+    for n in [1, 2, 3, 15, 16, 17, 32, 33, 60u16] {
+        let program = decision_program(n).expect("it builds");
+        let mut made_by = vec![None; program.input_blocks()];
+        for op in program.ops() {
+            made_by.extend(std::iter::repeat_n(Some(op), op.results()));
+        }
+        for value in program.outputs().iter().flatten() {
+            let masked = match made_by[value.0 as usize].expect("no output is an input") {
+                Op::Table { table: Table::Map(entries), .. } => entries.iter().any(|e| *e != 0),
+                Op::Table { .. } => true,
+                Op::TwoTables { tables, .. } => tables.iter().flatten().any(|e| *e != 0),
+                Op::Linear { terms, .. } => !terms.is_empty(),
+                Op::Integer { .. } => true,
+            };
+            assert!(masked, "{n} candidates, value {}", value.0);
+        }
     }
 }
 

@@ -169,6 +169,26 @@ fn net_list(net: &Net, sender: &SecretKey, purpose: Purpose, digits: usize) -> V
 }
 
 #[test]
+fn admission_takes_epochs_that_its_state_may_not_have_seen_and_no_later_ones() {
+    let (mut net, _, _) = Net::with_sample(|_| ());
+    // No round was executed in the epoch before the current one: the state still shows the one before that.
+    let shown = net.epoch;
+    for (ahead, code) in [(1, None), (2, None), (3, Some(Code::WrongEpoch as u32))] {
+        net.epoch = Epoch(shown.0 + ahead);
+        let tx = net.tx(&client(0), Call::ReportTelemetry(net.list(&client(0), Purpose::Telemetry, &[0; 12])));
+        assert_eq!(admission(&net, &tx), code, "{ahead} epochs ahead of the last executed round");
+        net.rewind(&client(0));
+        if code.is_none() {
+            let mut early = net.context();
+            early.epoch = shown;
+            let done = net.scheduler.execute(&net.state, &early, std::slice::from_ref(&tx), &net.backend, &|| false);
+            let results = done.expect("it is executed").results;
+            assert_eq!(results[0].outcome.as_ref().err().map(|e| e.code), Some(Code::WrongEpoch as u32), "too early");
+        }
+    }
+}
+
+#[test]
 fn the_previous_epoch_is_still_accepted() {
     let (mut net, _, _) = Net::with_sample(|_| ());
     let list = net.list(&client(0), Purpose::Telemetry, &[0; 12]);
@@ -216,7 +236,7 @@ fn only_the_key_managers_own_answer_moves_a_job() {
     let id = job_id(CHAIN, paratime(), address(&client(10)), 0);
     let placed = net.job_record(&id).decision.expect("it was decided").placed;
     let good = net.answer(&placed);
-    let relay = client(30);
+    let relay = net.managers[0].clone();
     let attempt = |net: &mut Net, answers: Vec<SignedAnswer>, code: Code| {
         let tx = net.tx(&relay, Call::DeliverAnswer { answers });
         refused(net, &relay, tx, code, 0);
@@ -241,11 +261,17 @@ fn only_the_key_managers_own_answer_moves_a_job() {
     other.cipher = Digest([1; 32]);
     attempt(&mut net, vec![sign(other, &manager)], Code::UnknownDecryption);
     attempt(&mut net, vec![good.clone(), good.clone()], Code::BadAnswer);
-    // The good one, from an account without any tokens; a second delivery finds nothing waiting.
-    let poor = SecretKey::from_seed([251; 32]);
-    let tx = net.tx(&poor, Call::DeliverAnswer { answers: vec![good.clone()] });
-    assert_eq!(admission(&net, &tx), None);
+    // From another account even the good one does not get into the pool.
+    let copy = net.tx(&client(30), Call::DeliverAnswer { answers: vec![good.clone()] });
+    assert_eq!(admission(&net, &copy), Some(Code::NotAKeyManager as u32));
+    // From the key manager's, which has no tokens, it does, and a gas price buys it no place; a second delivery finds
+    // nothing waiting.
+    let body = net.body(&relay, Call::DeliverAnswer { answers: vec![good.clone()] });
+    let tx = TxBody { gas_price: Amount(u128::MAX), ..body }.sign(&relay);
+    let info = net.scheduler.check_tx(&net.state, &CHAIN, &tx, None).expect("it is admitted");
+    assert_eq!(info.priority, 0);
     net.run_ok(&[tx]);
+    assert_eq!(net.account(&relay).balance, Amount::ZERO, "and it costs nothing");
     assert_eq!(net.job_record(&id).status.name(), "placed");
     let tx = net.tx(&relay, Call::DeliverAnswer { answers: vec![good] });
     refused(&mut net, &relay, tx, Code::UnknownDecryption, 0);
