@@ -292,6 +292,8 @@ fn crash_on_purpose(error: eyre::Report) -> eyre::Report {
     if let Some(WorkerError::Crashed(..)) = error.downcast_ref::<WorkerError>() {
         // The fault asks for the end of a process that was given no chance to tidy up.
         tracing::warn!(%error, "node.crash_on_purpose");
+        // As `kill -9` would end it.
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         std::process::abort();
     }
     error

@@ -1,6 +1,6 @@
 //! The `consensus` namespace.
 
-use super::{Context, failed, refuse};
+use super::{Context, failed, reading, refuse};
 use crate::chain::ProofError;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::tx::{Transaction, tx_digest};
@@ -140,6 +140,6 @@ impl ConsensusApiServer for Consensus {
     }
 
     async fn proof(&self, key: Hex, height: Option<Height>) -> RpcResult<ProofBundle> {
-        proof(self.0.chain.consensus_proof(&key.0, height))
+        proof(reading(|| self.0.chain.consensus_proof(&key.0, height)))
     }
 }

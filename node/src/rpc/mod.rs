@@ -62,6 +62,11 @@ fn refuse(error: impl std::fmt::Display) -> ErrorObjectOwned {
     failed(error).into()
 }
 
+/// Runs what reads much from disk. The other tasks of this thread, consensus and gossip among them, go on elsewhere.
+fn reading<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
 /// What is served.
 pub enum Services {
     /// A node that follows the chain.

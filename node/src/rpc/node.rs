@@ -1,6 +1,6 @@
 //! The `node` namespace of a node that follows the chain.
 
-use super::{Context, refuse};
+use super::{Context, reading, refuse};
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::{epoch, rounds};
 use parallax_primitives::{Height, KeyId, Round};
@@ -115,20 +115,23 @@ impl NodeApiServer for Node {
             let text = format!("{from}..={to} spans more than {} heights; ask for fewer", limits::MAX_EVENT_SPAN);
             return Err(RpcError::new(ErrorCode::TooMuch, text).into());
         }
-        let wanted = prefix.unwrap_or_default();
-        let (mut events, mut height) = (Vec::new(), from.max(Height(1)));
-        while height <= to {
-            if let Some(result) = chain.blocks.result(height).map_err(refuse)? {
-                let of_txs = result.receipts.into_iter().flat_map(|r| r.events);
-                let all = of_txs.chain(result.events).filter(|e| e.name.starts_with(&wanted));
-                events.extend(all.map(|event| ChainEvent { height, event }));
+        reading(|| {
+            let wanted = prefix.unwrap_or_default();
+            let (mut events, mut height) = (Vec::new(), from.max(Height(1)));
+            while height <= to {
+                if let Some(result) = chain.blocks.result(height).map_err(refuse)? {
+                    let of_txs = result.receipts.into_iter().flat_map(|r| r.events);
+                    let all = of_txs.chain(result.events).filter(|e| e.name.starts_with(&wanted));
+                    events.extend(all.map(|event| ChainEvent { height, event }));
+                }
+                if events.len() > limits::MAX_EVENTS {
+                    let text =
+                        format!("more than {} events; ask for fewer heights or a longer prefix", limits::MAX_EVENTS);
+                    return Err(RpcError::new(ErrorCode::TooMuch, text).into());
+                }
+                height = height.next();
             }
-            if events.len() > limits::MAX_EVENTS {
-                let text = format!("more than {} events; ask for fewer heights or a longer prefix", limits::MAX_EVENTS);
-                return Err(RpcError::new(ErrorCode::TooMuch, text).into());
-            }
-            height = height.next();
-        }
-        Ok(events)
+            Ok(events)
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The `paratime` namespace.
 
 use super::consensus::proof;
-use super::{Context, refuse};
+use super::{Context, reading, refuse};
 use crate::paratime::ParaTimeHost;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::{registry, rounds};
@@ -143,7 +143,7 @@ impl ParaTimeApiServer for ParaTime {
     ) -> RpcResult<serde_json::Value> {
         let host = self.host(id)?;
         let view = host.results.tree().latest_snapshot().map_err(refuse)?;
-        let answer = host.program.query(&view, &method, &parameters);
+        let answer = reading(|| host.program.query(&view, &method, &parameters));
         Ok(answer.map_err(|e| RpcError::new(ErrorCode::Unsupported, e))?)
     }
 
@@ -163,11 +163,11 @@ impl ParaTimeApiServer for ParaTime {
 
     async fn proof(&self, id: ParaTimeId, key: Hex, round: Option<Round>) -> RpcResult<ProofBundle> {
         self.host(id)?;
-        proof(self.0.chain.paratime_proof(&id, &key.0, round))
+        proof(reading(|| self.0.chain.paratime_proof(&id, &key.0, round)))
     }
 
     async fn blob(&self, digest: Digest) -> RpcResult<Option<Hex>> {
-        Ok(self.0.chain.database.blobs().get(&digest).map_err(refuse)?.map(Hex))
+        Ok(reading(|| self.0.chain.database.blobs().get(&digest)).map_err(refuse)?.map(Hex))
     }
 
     async fn events(&self, id: ParaTimeId, from: Round, to: Option<Round>) -> RpcResult<Vec<RoundEvent>> {
@@ -178,21 +178,23 @@ impl ParaTimeApiServer for ParaTime {
             let text = format!("{from}..={to} spans more than {} rounds; ask for fewer", limits::MAX_EVENT_SPAN);
             return Err(RpcError::new(ErrorCode::TooMuch, text).into());
         }
-        let mut events = Vec::new();
-        let mut round = from;
-        while round <= to {
-            let block = self.finalised(id, Some(round))?;
-            if let Some(result) = host.results.result(round, &block.proposal).map_err(refuse)? {
-                let height = block.height;
-                events.extend(result.events.into_iter().map(|event| RoundEvent { round, height, event }));
+        reading(|| {
+            let mut events = Vec::new();
+            let mut round = from;
+            while round <= to {
+                let block = self.finalised(id, Some(round))?;
+                if let Some(result) = host.results.result(round, &block.proposal).map_err(refuse)? {
+                    let height = block.height;
+                    events.extend(result.events.into_iter().map(|event| RoundEvent { round, height, event }));
+                }
+                if events.len() > limits::MAX_EVENTS {
+                    let text = format!("more than {} events; ask for fewer rounds", limits::MAX_EVENTS);
+                    return Err(RpcError::new(ErrorCode::TooMuch, text).into());
+                }
+                round = round.next();
             }
-            if events.len() > limits::MAX_EVENTS {
-                let text = format!("more than {} events; ask for fewer rounds", limits::MAX_EVENTS);
-                return Err(RpcError::new(ErrorCode::TooMuch, text).into());
-            }
-            round = round.next();
-        }
-        Ok(events)
+            Ok(events)
+        })
     }
 
     async fn public_key(&self, id: ParaTimeId) -> RpcResult<PublicKeyInfo> {
