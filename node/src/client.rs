@@ -8,7 +8,7 @@ use parallax_consensus_app::tx::Role;
 use parallax_fhe::{ClientKeys, Manifest, TfheClientCipher};
 use parallax_genesis::AccountKey;
 use parallax_kms::open_answer;
-use parallax_primitives::{Address, Amount, ChainContext, Digest, Epoch, Height, KeyId, Nonce, ParaTimeId, Round};
+use parallax_primitives::{Address, Amount, ChainContext, Digest, Height, KeyId, Nonce, ParaTimeId, Round};
 use parallax_rounds::ParaTimeBlock;
 use parallax_rpc::types::{PublicKeyInfo, ResultView, RoundEvent};
 use parallax_rpc::{Client, ConsensusApiClient as _, KmsApiClient as _, NodeApiClient, ParaTimeApiClient};
@@ -248,29 +248,23 @@ impl SchedulerClient {
         Ok(account.balance.parse()?)
     }
 
-    /// The epoch to which encrypted inputs are bound now.
+    /// Encrypts digits for a transaction of `sender`, with their proof, bound to the chain's epoch. Takes about two
+    /// core-seconds, on a thread that may block.
     ///
     /// # Errors
-    /// If the node does not answer.
-    pub async fn epoch(&self) -> Result<Epoch> {
-        Ok(self.ask(|rpc| async move { NodeApiClient::status(&rpc).await }).await?.epoch)
-    }
-
-    /// Encrypts digits for a transaction of `sender`, with their proof. Takes about two core-seconds: call it on a
-    /// thread that may block.
-    ///
-    /// # Errors
-    /// If a digit is out of range or the library fails.
-    pub fn encrypt(
+    /// If no node tells the epoch, a digit is out of range, or the library fails.
+    pub async fn encrypt(
         &self,
-        cipher: &dyn ClientCipher,
+        cipher: Arc<dyn ClientCipher>,
         purpose: Purpose,
         sender: Address,
-        epoch: Epoch,
-        digits: &[u8],
+        digits: Vec<u8>,
     ) -> Result<EncryptedList> {
-        let bound = metadata(self.chain, self.id, purpose, sender, self.keys.key_id, epoch);
-        Ok(EncryptedList { key_id: self.keys.key_id, epoch, bytes: cipher.encrypt(digits, &bound)? })
+        let epoch = self.ask(|rpc| async move { NodeApiClient::status(&rpc).await }).await?.epoch;
+        let key_id = self.keys.key_id;
+        let bound = metadata(self.chain, self.id, purpose, sender, key_id, epoch);
+        let bytes = tokio::task::spawn_blocking(move || cipher.encrypt(&digits, &bound)).await??;
+        Ok(EncryptedList { key_id, epoch, bytes })
     }
 
     /// Signs a call.

@@ -12,6 +12,7 @@ use parallax_rpc::{Client, ConsensusApiClient, NodeApiClient as _};
 use parallax_scheduler::{Call as SchedulerCall, EncryptedList, Purpose, Report, TxBody as SchedulerTx};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const ROUND: Duration = Duration::from_secs(240);
@@ -124,7 +125,7 @@ async fn telemetry(url: &str, keys_dir: &Path, keys: &[AccountKey]) {
     let (a, b) = (&keys[1], &keys[2]);
     register(&client, a, "a").await;
     register(&client, b, "b").await;
-    let cipher = client.cipher(keys_dir).unwrap();
+    let cipher = Arc::new(client.cipher(keys_dir).unwrap());
     let policies = client.params().policies.clone();
     let report = Report {
         cpu: 1,
@@ -133,8 +134,7 @@ async fn telemetry(url: &str, keys_dir: &Path, keys: &[AccountKey]) {
         ..Report::default()
     };
     let digits = report.digits(&policies).unwrap();
-    let epoch = client.epoch().await.unwrap();
-    let list = client.encrypt(&cipher, Purpose::Telemetry, a.address(), epoch, &digits).unwrap();
+    let list = client.encrypt(cipher, Purpose::Telemetry, a.address(), digits).await.unwrap();
 
     let submit = |key: AccountKey, list: EncryptedList| {
         let client = client.clone();
@@ -163,7 +163,7 @@ async fn telemetry(url: &str, keys_dir: &Path, keys: &[AccountKey]) {
     )
     .await;
     assert!(huge.contains("limit"), "{huge}");
-    let replay = EncryptedList { epoch: parallax_primitives::Epoch(epoch.0 + 5), ..list.clone() };
+    let replay = EncryptedList { epoch: parallax_primitives::Epoch(list.epoch.0 + 5), ..list.clone() };
     let wrong_epoch = submit(a.clone(), replay).await;
     assert!(wrong_epoch.contains("epoch"), "{wrong_epoch}");
 

@@ -1,6 +1,6 @@
 //! `parallax host`: a machine that organisations offer.
 
-use super::{KeyArgs, RpcArgs, keys_dir};
+use super::{EncryptionArgs, KeyArgs, RpcArgs};
 use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
 use eyre::Result;
@@ -8,8 +8,6 @@ use parallax_network::peer_id_of;
 use parallax_scheduler::cluster::Machine;
 use parallax_scheduler::openb::Node;
 use parallax_scheduler::{Call, Purpose};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a client waits for a round.
@@ -48,9 +46,8 @@ pub(super) struct ReportArgs {
     rpc: RpcArgs,
     #[command(flatten)]
     key: KeyArgs,
-    /// Directory of the ParaTime's FHE key set [default: that of the localnet in .parallax/localnet]
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
     /// CPU of the machine, in milli-cores
     #[arg(long)]
     cpu_milli: u64,
@@ -63,9 +60,6 @@ pub(super) struct ReportArgs {
     /// Model of its GPUs
     #[arg(long, default_value = "")]
     model: String,
-    /// All GPU models of the cluster, separated by commas: labels are numbered in their alphabetical order
-    #[arg(long, value_delimiter = ',')]
-    models: Vec<String>,
     /// Latency class, 0..=15
     #[arg(long, default_value_t = 0)]
     latency: u8,
@@ -108,7 +102,8 @@ async fn register(args: RegisterArgs) -> Result<()> {
 async fn report(args: ReportArgs) -> Result<()> {
     let client = SchedulerClient::connect(&args.rpc.url()?).await?;
     let key = args.key.load()?;
-    let cipher = Arc::new(client.cipher(&keys_dir(args.keys.as_deref())?)?);
+    let cipher = args.encryption.cipher(&client)?;
+    let models = args.encryption.models("--model", std::slice::from_ref(&args.model))?;
     let node = Node {
         name: key.address().to_string(),
         cpu_milli: args.cpu_milli,
@@ -116,14 +111,9 @@ async fn report(args: ReportArgs) -> Result<()> {
         gpus: args.gpus,
         model: args.model,
     };
-    let models = super::models(&args.models)?;
     let digits = Machine::new(node, args.latency, args.price).report(&models).digits(&client.params().policies)?;
-    let epoch = client.epoch().await?;
-    let (encrypting, sender) = (client.clone(), key.address());
-    let list = tokio::task::spawn_blocking(move || {
-        encrypting.encrypt(cipher.as_ref(), Purpose::Telemetry, sender, epoch, &digits)
-    })
-    .await??;
+    let sender = key.address();
+    let list = client.encrypt(cipher, Purpose::Telemetry, sender, digits).await?;
     let result = client.wait(client.send(&key, Call::ReportTelemetry(list)).await?, ROUND_LIMIT).await?;
     println!("the report of {sender} was taken in round {}", result.round);
     Ok(())

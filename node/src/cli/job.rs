@@ -1,6 +1,6 @@
 //! `parallax job`: encrypted requests.
 
-use super::{KeyArgs, RpcArgs, default_endpoint, keys_dir, print_json};
+use super::{EncryptionArgs, KeyArgs, RpcArgs, default_endpoint, print_json};
 use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
 use eyre::{Result, bail, eyre};
@@ -11,7 +11,6 @@ use parallax_scheduler::cluster;
 use parallax_scheduler::openb::Pod;
 use parallax_scheduler::{Call, Policy, Purpose};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a client waits for a round, and for the placement of a job.
@@ -34,9 +33,8 @@ pub(super) struct SubmitArgs {
     rpc: RpcArgs,
     #[command(flatten)]
     key: KeyArgs,
-    /// Directory of the ParaTime's FHE key set [default: that of the localnet in .parallax/localnet]
-    #[arg(long, value_name = "DIR")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
     /// CPU, in milli-cores
     #[arg(long)]
     cpu_milli: u64,
@@ -52,9 +50,6 @@ pub(super) struct SubmitArgs {
     /// GPU models that will do, separated by commas; any if left out
     #[arg(long, value_delimiter = ',')]
     accept: Vec<String>,
-    /// All GPU models of the cluster, separated by commas: labels are numbered in their alphabetical order
-    #[arg(long, value_delimiter = ',')]
-    models: Vec<String>,
     /// How the winner is chosen: pack, spread or cost
     #[arg(long, default_value = "pack")]
     policy: Policy,
@@ -92,24 +87,18 @@ impl JobCommand {
 async fn submit(args: SubmitArgs) -> Result<()> {
     let client = SchedulerClient::connect(&args.rpc.url()?).await?;
     let key = args.key.load()?;
-    let cipher = Arc::new(client.cipher(&keys_dir(args.keys.as_deref())?)?);
+    let cipher = args.encryption.cipher(&client)?;
+    let models = args.encryption.models("--accept", &args.accept)?;
     let pod = Pod {
         name: String::new(),
         cpu_milli: args.cpu_milli,
         memory_mib: args.memory_mib,
         gpus: args.gpus,
         gpu_milli: args.gpu_milli.unwrap_or(if args.gpus > 0 { 1_000 } else { 0 }),
-        models: args.accept.clone(),
+        models: args.accept,
     };
-    if let Some(unknown) = args.accept.iter().find(|m| !args.models.contains(m)) {
-        bail!("--accept: {unknown:?} is not among --models, so no label stands for it; list all models of the cluster");
-    }
-    let digits = cluster::request(&pod, &super::models(&args.models)?)?.digits()?;
-    let epoch = client.epoch().await?;
-    let (encrypting, sender) = (client.clone(), key.address());
-    let request =
-        tokio::task::spawn_blocking(move || encrypting.encrypt(cipher.as_ref(), Purpose::Job, sender, epoch, &digits))
-            .await??;
+    let digits = cluster::request(&pod, &models)?.digits()?;
+    let request = client.encrypt(cipher, Purpose::Job, key.address(), digits).await?;
     let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier };
     let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
     let output = result.output.ok_or_else(|| eyre!("the round returned no job id"))?;

@@ -8,11 +8,13 @@ mod query;
 mod tx;
 mod verify;
 
+use crate::client::SchedulerClient;
 use crate::demo::DemoArgs;
 use crate::run;
 use clap::{Args, Parser, Subcommand};
-use eyre::{Result, eyre};
+use eyre::{Result, bail, eyre};
 use parallax_consensus_app::tx::Role;
+use parallax_fhe::TfheClientCipher;
 use parallax_genesis::AccountKey;
 use parallax_localnet::Plan;
 use parallax_localnet::cli::LocalnetCommand;
@@ -22,6 +24,7 @@ use parallax_scheduler::cluster::Models;
 use parallax_worker::FaultKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
 /// A network that computes on encrypted data, replicated and verified bit for bit
@@ -135,20 +138,38 @@ fn default_endpoint(role: Role) -> Result<String> {
     })
 }
 
-/// The key set's directory: as given, or that of the localnet in the default directory.
-fn keys_dir(given: Option<&Path>) -> Result<PathBuf> {
-    if let Some(dir) = given {
-        return Ok(dir.to_owned());
-    }
-    let plan = Plan::load(Path::new(DEFAULT_DIR))?;
-    plan.map(|p| p.keys).ok_or_else(|| {
-        eyre!("there is no localnet in {DEFAULT_DIR}; give --keys the directory of the ParaTime's key set")
-    })
+/// What a client needs to encrypt for a cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EncryptionArgs {
+    /// Directory of the ParaTime's FHE key set [default: that of the localnet in .parallax/localnet]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// All GPU models of the cluster, separated by commas: labels are numbered in their alphabetical order
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
 }
 
-/// The labels of a cluster's GPU models, in the cluster's own order.
-fn models(names: &[String]) -> Result<Models> {
-    Models::from_names(names).map_err(|e| eyre!("--models: {e}"))
+impl EncryptionArgs {
+    fn cipher(&self, client: &SchedulerClient) -> Result<Arc<TfheClientCipher>> {
+        let dir = match &self.keys {
+            Some(dir) => dir.clone(),
+            None => Plan::load(Path::new(DEFAULT_DIR))?.map(|plan| plan.keys).ok_or_else(|| {
+                eyre!("there is no localnet in {DEFAULT_DIR}; give --keys the directory of the ParaTime's key set")
+            })?,
+        };
+        Ok(Arc::new(client.cipher(&dir)?))
+    }
+
+    /// The labels of the cluster's models. Every model that `flag` names must be among them, or no label would stand
+    /// for it and it would pass for any other.
+    fn models(&self, flag: &str, named: &[String]) -> Result<Models> {
+        if let Some(unknown) = named.iter().find(|m| !m.is_empty() && !self.models.contains(m)) {
+            bail!(
+                "{flag}: {unknown:?} is not among --models, so no label stands for it; list all models of the cluster"
+            );
+        }
+        Models::from_names(&self.models).map_err(|e| eyre!("--models: {e}"))
+    }
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

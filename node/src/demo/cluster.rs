@@ -178,17 +178,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Encrypts digits on a thread that may block.
-    async fn encrypt(
-        &self,
-        purpose: Purpose,
-        sender: Address,
-        digits: Vec<u8>,
-    ) -> Result<parallax_scheduler::EncryptedList> {
-        let (client, cipher, epoch) = (self.client.clone(), Arc::clone(&self.cipher), self.client.epoch().await?);
-        tokio::task::spawn_blocking(move || client.encrypt(cipher.as_ref(), purpose, sender, epoch, &digits)).await?
-    }
-
     /// Every host reports what it has free, encrypted, with a proof.
     pub(super) async fn report_all(&mut self) -> Result<()> {
         let proving = bar(self.hosts.len(), "encrypting and proving");
@@ -199,7 +188,7 @@ impl Cluster {
                 (host.machine.report(&self.models), host.key.address())
             };
             let digits = report.digits(&self.client.params().policies)?;
-            let list = self.encrypt(Purpose::Telemetry, address, digits).await?;
+            let list = self.client.encrypt(self.cipher.clone(), Purpose::Telemetry, address, digits).await?;
             let host = &mut self.hosts[i];
             host.reports.push(report);
             sent.push(self.client.send(&host.key, Call::ReportTelemetry(list)).await?);
@@ -232,7 +221,8 @@ impl Cluster {
         let encrypting = bar(pods.len(), "encrypting jobs");
         for pod in pods {
             let request = request(pod, &self.models).map_err(|e| eyre!("job {}: {e}", pod.name))?;
-            let list = self.encrypt(Purpose::Job, owner.address(), request.digits()?).await?;
+            let list =
+                self.client.encrypt(self.cipher.clone(), Purpose::Job, owner.address(), request.digits()?).await?;
             let call = Call::SubmitJob { request: list, policy: POLICY, tier: 0 };
             let tx = self.client.submit(self.client.sign(&owner, nonce, call)).await?;
             nonce = nonce.next();

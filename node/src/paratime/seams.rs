@@ -60,19 +60,19 @@ impl Ledger for ChainLedger {
         // What an earlier round wanted on chain is of no use any more.
         let round = proposal.proposal.round;
         self.submitter.retain(|call| !is_of_earlier_round(call, paratime, round));
-        self.send(Call::Announce { paratime, proposal }).await;
+        self.send(Call::Announce { paratime, proposal });
     }
 
     async fn commit(&self, paratime: ParaTimeId, commitments: Vec<SignedCommitment>) {
         if let Some(round) = commitments.iter().map(|c| c.commitment.round).min() {
             self.submitter.retain(|call| !is_of_earlier_round(call, paratime, round));
         }
-        self.send(Call::Commit { paratime, commitments }).await;
+        self.send(Call::Commit { paratime, commitments });
     }
 }
 
 impl ChainLedger {
-    async fn send(&self, call: Call) {
+    fn send(&self, call: Call) {
         let name = call.name();
         if let Err(error) = self.submitter.call(call) {
             tracing::error!(%error, call = name, "worker.call.failed");

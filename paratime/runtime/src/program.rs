@@ -83,6 +83,25 @@ pub enum IntegerOp {
 }
 
 impl IntegerOp {
+    /// Every operation, in the order of the encoding.
+    pub const ALL: [Self; 15] = [
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::BitAnd,
+        Self::BitOr,
+        Self::BitXor,
+        Self::Eq,
+        Self::Ne,
+        Self::Lt,
+        Self::Le,
+        Self::Gt,
+        Self::Ge,
+        Self::Min,
+        Self::Max,
+        Self::Select,
+    ];
+
     /// The canonical name in the trace.
     pub fn name(self) -> &'static str {
         match self {

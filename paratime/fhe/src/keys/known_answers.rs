@@ -64,25 +64,6 @@ const LIST: [u8; 2] = [9, 14];
 const THRESHOLD: i32 = 8;
 const AMPLITUDE: u8 = 9;
 
-/// All integer operations, in the order of the answers.
-const INTEGER: [IntegerOp; 15] = [
-    IntegerOp::Add,
-    IntegerOp::Sub,
-    IntegerOp::Mul,
-    IntegerOp::BitAnd,
-    IntegerOp::BitOr,
-    IntegerOp::BitXor,
-    IntegerOp::Eq,
-    IntegerOp::Ne,
-    IntegerOp::Lt,
-    IntegerOp::Le,
-    IntegerOp::Gt,
-    IntegerOp::Ge,
-    IntegerOp::Min,
-    IntegerOp::Max,
-    IntegerOp::Select,
-];
-
 /// The ciphertexts on which the answers are computed: a part of the key set.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub(crate) struct Inputs {
@@ -156,7 +137,7 @@ fn program() -> Result<(Program, Vec<String>), ProgramError> {
     output(&mut p, "table.nonnegative".to_owned(), vec![value]);
     let values = p.two_tables(y, plain_two());
     output(&mut p, "table.two".to_owned(), values.to_vec());
-    for op in INTEGER {
+    for op in IntegerOp::ALL {
         let mut operands = vec![a.clone(), b.clone()];
         if op == IntegerOp::Select {
             operands.insert(0, condition.clone());
@@ -182,7 +163,7 @@ pub(crate) fn plain_outputs() -> Vec<Vec<u8>> {
     let sign = if i32::from(X) >= THRESHOLD { AMPLITUDE } else { 0 };
     let mut out = vec![vec![X], LIST.to_vec(), vec![15 - X], vec![plain_map(X)], vec![sign]];
     out.push(plain_two().map(|table| table[usize::from(Y)]).to_vec());
-    for op in INTEGER {
+    for op in IntegerOp::ALL {
         let value = match op {
             IntegerOp::Add => a + b,
             IntegerOp::Sub => a.wrapping_sub(b),

@@ -8,24 +8,6 @@ use parallax_runtime::{
 };
 use std::path::Path;
 
-/// Every integer operation.
-const INTEGER_OPS: [IntegerOp; 15] = [
-    IntegerOp::Add,
-    IntegerOp::Sub,
-    IntegerOp::Mul,
-    IntegerOp::BitAnd,
-    IntegerOp::BitOr,
-    IntegerOp::BitXor,
-    IntegerOp::Eq,
-    IntegerOp::Ne,
-    IntegerOp::Lt,
-    IntegerOp::Le,
-    IntegerOp::Gt,
-    IntegerOp::Ge,
-    IntegerOp::Min,
-    IntegerOp::Max,
-    IntegerOp::Select,
-];
 /// Blocks of the input: eight digits of two bits and a bit. Larger operands repeat the digits.
 const DIGITS: usize = 8;
 const BLOCKS: u16 = DIGITS as u16 + 1;
@@ -94,7 +76,7 @@ fn integer(op: IntegerOp, blocks: usize) -> Priced {
 }
 
 fn integers(sizes: &[usize]) -> impl Iterator<Item = Priced> {
-    sizes.iter().flat_map(|n| INTEGER_OPS.map(|op| integer(op, *n)))
+    sizes.iter().flat_map(|n| IntegerOp::ALL.map(|op| integer(op, *n)))
 }
 
 /// Every operation, integers on 1, 2 and 4 blocks: 231 bootstraps with the expansion, about six core-seconds.
