@@ -128,6 +128,8 @@ impl GenesisDocument {
             ("beacon_threshold_permille", p.beacon_threshold_permille),
             ("slash_wrong_result_permille", p.slash_wrong_result_permille),
             ("slash_treasury_permille", p.slash_treasury_permille),
+            ("slash_equivocation_permille", p.slash_equivocation_permille),
+            ("reward_reporter_permille", p.reward_reporter_permille),
         ] {
             problems.require(value <= WHOLE_PERMILLE, &at(name), "is more than 1000 thousandths");
         }

@@ -7,7 +7,7 @@ use crate::{AccountKey, Home, NodeKeys};
 use parallax_consensus_app::genesis::{ConsensusGenesis, ConsensusParameters, GenesisAccount};
 use parallax_consensus_app::tx::SignedNodeDescriptor;
 use parallax_primitives::{Epoch, Gas};
-use parallax_rounds::RoundParameters;
+use parallax_rounds::{LivenessParameters, Resolution, RoundParameters};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{Abort, EvaluationProfile, Execution, FheBackend, Plan, RoundContext, TxError, TxInfo};
 use parallax_state::StateView;
@@ -79,6 +79,9 @@ fn rounds() -> RoundParameters {
         max_batch_gas: Gas(40_000),
         max_round_interval: 100,
         slash_from: 1,
+        resolution: Resolution::Full,
+        liveness: LivenessParameters::OFF,
+        max_evidence_age: 100,
     }
 }
 
@@ -95,6 +98,11 @@ fn parameters() -> ConsensusParameters {
         min_gas_price: Amount(1),
         slash_wrong_result_permille: 100,
         slash_treasury_permille: 500,
+        slash_equivocation_permille: 100,
+        reward_reporter_permille: 100,
+        freeze_equivocation_epochs: 2,
+        freeze_liveness_epochs: 1,
+        min_in_message_fee: Amount(1),
         max_validators: 10,
         kept_rounds: 100,
         localnet: true,
@@ -300,7 +308,7 @@ fn the_chain_context_of_a_document_is_pinned() {
     // A change here is a change of the format: it makes every existing document another chain.
     assert_eq!(
         unsigned().chain_context().expect("integers only").to_string(),
-        "0x854cf12fe962cb5de0f914c67209c50525a507c2fd97fd2eb43a6ad5106e34b5"
+        "0xa9dab777db4fa0b36f6f9ca2381d3a4b260f7b6f101f841ff67f17358bad71a6"
     );
 }
 

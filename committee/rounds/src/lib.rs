@@ -31,7 +31,7 @@ pub mod votes;
 
 pub use error::RoundError;
 pub use event::{ChargeReason, DiscrepancyCause, Effect, FailReason, Finalized, RoundEvent};
-pub use state::{EpochRecord, Live, Phase, RoundState};
+pub use state::{EpochRecord, Live, Phase, RoleRecord, RoundState};
 pub use types::*;
 pub use verified::Verified;
 pub use votes::{CastVote, Tally};

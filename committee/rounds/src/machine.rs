@@ -17,12 +17,14 @@
 
 use crate::error::RoundError;
 use crate::event::{ChargeReason, DiscrepancyCause, Effect, FailReason, Finalized, RoundEvent};
-use crate::state::{Handover, Live, MAX_QUEUED_IN_MESSAGE_BYTES, MAX_QUEUED_IN_MESSAGES, Phase, RoundState};
+use crate::state::{
+    Handover, Live, MAX_QUEUED_IN_MESSAGE_BYTES, MAX_QUEUED_IN_MESSAGES, Phase, RoleRecord, RoundState,
+};
 use crate::types::{BlockKind, Committee, Outcome, ParaTimeBlock, SignedCommitment, SignedProposal, messages_hash};
 use crate::votes::{CastVote, Tally, majority_of};
 use parallax_primitives::message::{InMessage, OutMessage};
 use parallax_primitives::{Digest, Epoch, Gas, Height, NodeId, limits};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl RoundState {
     /// Applies one event that happens at `height`. Events come in the order of the chain: within a block first what
@@ -297,7 +299,8 @@ impl RoundState {
         let wrong: Vec<NodeId> =
             live.votes.iter().filter(|(_, v)| !v.is_failure() && v.vote() != accepted).map(|(n, _)| *n).collect();
         let failed: Vec<NodeId> = live.votes.iter().filter(|(_, v)| v.is_failure()).map(|(n, _)| *n).collect();
-        let commitment = cast.commitment.clone();
+        let (commitment, rank) = (cast.commitment.clone(), live.signed.proposal.rank);
+        let (scheduler, votes) = (live.signed.proposal.scheduler, live.votes);
         let consumed: Vec<InMessage> = self.in_messages.drain(..consumed).collect();
         let block = ParaTimeBlock {
             kind: BlockKind::Normal,
@@ -313,15 +316,19 @@ impl RoundState {
         let finalized =
             Finalized { block, proposal: live.signed, commitment, agreed: agreed.clone(), discrepancy, consumed };
         out.push(Effect::Finalize(finalized));
-        self.credit(agreed.clone(), out);
+        self.credit(agreed.clone(), &votes, out);
+        if rank == 0 {
+            let record = self.records.entry(scheduler).or_default();
+            record.scheduled_as_first = record.scheduled_as_first.saturating_add(1);
+        }
         for node in missing {
             self.charge(node, ChargeReason::WorkerAbsent, out);
         }
         for node in failed {
-            self.charge(node, ChargeReason::Failure, out);
+            self.charge_vote(node, &votes, ChargeReason::Failure, out);
         }
         if discrepancy {
-            self.punish(wrong, agreed, out);
+            self.punish(wrong, agreed, &votes, out);
         }
         self.work_since = None;
         self.close(block_of(out), out);
@@ -341,7 +348,8 @@ impl RoundState {
         let proposal = self.phase.live().map(|live| live.signed.clone());
         out.push(Effect::Fail { block: block.clone(), reason, proposal });
         if let Some((wrong, right)) = verdict {
-            self.punish(wrong, right, out);
+            let votes = self.phase.live().map_or_else(BTreeMap::new, |live| live.votes.clone());
+            self.punish(wrong, right, &votes, out);
         }
         self.close(Some(block), out);
     }
@@ -465,32 +473,64 @@ impl RoundState {
         self.epoch_end = next.epoch_end;
     }
 
-    fn credit(&mut self, nodes: Vec<NodeId>, out: &mut Vec<Effect>) {
+    /// Credits each node in the roles for which its vote counted.
+    fn credit(&mut self, nodes: Vec<NodeId>, votes: &BTreeMap<NodeId, CastVote>, out: &mut Vec<Effect>) {
         for node in &nodes {
-            let record = self.records.entry(*node).or_default();
-            record.live_rounds = record.live_rounds.saturating_add(1);
+            for role in self.roles_of(node, votes) {
+                role.live = role.live.saturating_add(1);
+            }
         }
         out.push(Effect::LivenessCredit { nodes });
     }
 
+    /// Charges each node in the roles for which its vote counted.
+    fn charge_vote(
+        &mut self,
+        node: NodeId,
+        votes: &BTreeMap<NodeId, CastVote>,
+        reason: ChargeReason,
+        out: &mut Vec<Effect>,
+    ) {
+        for role in self.roles_of(&node, votes) {
+            role.failed = role.failed.saturating_add(1);
+        }
+        out.push(Effect::ChargeLiveness { node, reason });
+    }
+
+    /// The records of the roles in which a node's vote was cast.
+    fn roles_of(&mut self, node: &NodeId, votes: &BTreeMap<NodeId, CastVote>) -> impl Iterator<Item = &mut RoleRecord> {
+        let (as_worker, as_backup) = votes.get(node).map_or((false, false), |v| (v.as_worker, v.as_backup));
+        let record = self.records.entry(*node).or_default();
+        [(as_worker, &mut record.worker), (as_backup, &mut record.backup)]
+            .into_iter()
+            .filter_map(|(cast, role)| cast.then_some(role))
+    }
+
     fn charge(&mut self, node: NodeId, reason: ChargeReason, out: &mut Vec<Effect>) {
+        let first = self.committee.as_ref().and_then(|c| c.rank_of(self.round(), &node)) == Some(0);
         let record = self.records.entry(node).or_default();
         let count = match reason {
             ChargeReason::NoProposal | ChargeReason::SchedulerSilent | ChargeReason::BatchRefused => {
+                record.missed_as_first = record.missed_as_first.saturating_add(u64::from(first));
                 &mut record.missed_proposals
             }
-            ChargeReason::WorkerAbsent => &mut record.absent_as_worker,
-            ChargeReason::BackupAbsent => &mut record.absent_as_backup,
-            ChargeReason::Failure => &mut record.failures,
-            // Counted by `punish`, which decides between a charge and a slash.
-            ChargeReason::WrongResult => &mut 0,
+            ChargeReason::WorkerAbsent => &mut record.worker.absent,
+            ChargeReason::BackupAbsent => &mut record.backup.absent,
+            // Counted by the role of the vote, in `charge_vote`.
+            ChargeReason::Failure | ChargeReason::WrongResult => &mut 0,
         };
         *count = count.saturating_add(1);
         out.push(Effect::ChargeLiveness { node, reason });
     }
 
     /// Counts wrong results, and slashes from `slash_from` on; earlier ones cost liveness.
-    fn punish(&mut self, wrong: Vec<NodeId>, agreed: Vec<NodeId>, out: &mut Vec<Effect>) {
+    fn punish(
+        &mut self,
+        wrong: Vec<NodeId>,
+        agreed: Vec<NodeId>,
+        votes: &BTreeMap<NodeId, CastVote>,
+        out: &mut Vec<Effect>,
+    ) {
         debug_assert!(wrong.iter().collect::<BTreeSet<_>>().is_disjoint(&agreed.iter().collect()), "right or wrong");
         let mut nodes = Vec::new();
         for node in wrong {
@@ -499,7 +539,7 @@ impl RoundState {
             if record.wrong_results >= self.parameters.slash_from {
                 nodes.push(node);
             } else {
-                self.charge(node, ChargeReason::WrongResult, out);
+                self.charge_vote(node, votes, ChargeReason::WrongResult, out);
             }
         }
         if !nodes.is_empty() {

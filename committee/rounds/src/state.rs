@@ -84,19 +84,37 @@ impl Phase {
     }
 }
 
+/// How a node served in one of its roles in an epoch. Rounds that ended before its vote was due count nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct RoleRecord {
+    /// Accepted rounds in which its vote was the accepted one.
+    pub live: u64,
+    /// Rounds in which a deadline found it absent.
+    pub absent: u64,
+    /// Accepted rounds that it could not execute, and wrong results that were not slashed.
+    pub failed: u64,
+}
+
+impl RoleRecord {
+    /// Rounds in which it was called on.
+    pub fn called(&self) -> u64 {
+        self.live.saturating_add(self.absent).saturating_add(self.failed)
+    }
+}
+
 /// What one node did in an epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Accepted rounds in which it took part.
-    pub live_rounds: u64,
+    /// As a worker.
+    pub worker: RoleRecord,
+    /// As a backup.
+    pub backup: RoleRecord,
     /// Rounds that it should have scheduled and did not: window passed, or announced and silent, or refused.
     pub missed_proposals: u64,
-    /// Rounds in which it was absent as a worker.
-    pub absent_as_worker: u64,
-    /// Rounds in which it was absent as a backup.
-    pub absent_as_backup: u64,
-    /// Accepted rounds that it could not execute.
-    pub failures: u64,
+    /// Those of them in which it was the first choice.
+    pub missed_as_first: u64,
+    /// Accepted rounds that it scheduled as the first choice.
+    pub scheduled_as_first: u64,
     /// Wrong results.
     pub wrong_results: u32,
 }
@@ -387,6 +405,22 @@ impl RoundParameters {
         }
         if self.proposer_timeout == 0 || self.gas_per_block.0 == 0 || self.round_timeout == 0 || self.slash_from == 0 {
             return bad("proposer_timeout, gas_per_block, round_timeout and slash_from must be at least 1".to_owned());
+        }
+        if self.max_evidence_age == 0 {
+            return bad(
+                "max_evidence_age must be at least 1, or evidence against the last round could not be given".to_owned()
+            );
+        }
+        let liveness = &self.liveness;
+        for (name, percent) in [
+            ("min_live_rounds_percent", liveness.min_live_rounds_percent),
+            ("max_missed_proposals_percent", liveness.max_missed_proposals_percent),
+        ] {
+            if percent > 100 {
+                return bad(format!(
+                    "liveness.{name} is {percent}; a share is at most 100 percent, and 0 switches it off"
+                ));
+            }
         }
         let windows = self.proposer_timeout.saturating_mul(u64::from(self.workers));
         if self.max_round_interval <= windows {

@@ -25,6 +25,9 @@ pub(crate) fn parameters(workers: u16, backups: u16, stragglers: u16) -> RoundPa
         max_batch_gas: Gas(100),
         max_round_interval: 40.max(4 * u64::from(workers) + 1),
         slash_from: 1,
+        resolution: Resolution::Full,
+        liveness: LivenessParameters::OFF,
+        max_evidence_age: 100,
     }
 }
 

@@ -49,6 +49,43 @@ impl Committee {
     }
 }
 
+/// What the backups execute when the workers differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// The whole batch: sound as long as fewer than half of the backups are faulty.
+    #[default]
+    Full,
+    /// What follows the last operation on which all workers' traces agree. Cheaper, and sound only where detection is
+    /// too: with at least one honest worker, whose trace makes the agreed part right.
+    Resume,
+}
+
+/// When a node's service in an epoch is a fault, and when faults freeze it. A rule whose value is 0 is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct LivenessParameters {
+    /// Least share, in percent, of the rounds in which a node was called on in a role that it served; judged for each
+    /// of its two roles by itself.
+    pub min_live_rounds_percent: u8,
+    /// Largest share, in percent, of the rounds with the node as first choice that it may leave without a usable
+    /// proposal.
+    pub max_missed_proposals_percent: u8,
+    /// Rounds, of the kind that a rule counts, below which that rule does not judge an epoch: a few rounds say little.
+    pub min_live_rounds_for_evaluation: u64,
+    /// Faults, less those forgiven, that freeze the node.
+    pub max_liveness_faults: u8,
+}
+
+impl LivenessParameters {
+    /// No node is ever judged.
+    pub const OFF: Self = Self {
+        min_live_rounds_percent: 0,
+        max_missed_proposals_percent: 0,
+        min_live_rounds_for_evaluation: 0,
+        max_liveness_faults: 0,
+    };
+}
+
 /// How a ParaTime's rounds run. All times are in consensus blocks.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct RoundParameters {
@@ -70,6 +107,12 @@ pub struct RoundParameters {
     pub max_round_interval: u64,
     /// Wrong results by a node in an epoch before a slash; earlier ones cost liveness. 1 slashes the first.
     pub slash_from: u32,
+    /// What backups execute in a discrepancy.
+    pub resolution: Resolution,
+    /// What counts as a fault of a member.
+    pub liveness: LivenessParameters,
+    /// Rounds after which evidence of equivocation is no longer taken: at age `max_evidence_age` it still is.
+    pub max_evidence_age: u64,
 }
 
 impl RoundParameters {

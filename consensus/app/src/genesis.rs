@@ -31,6 +31,17 @@ pub struct ConsensusParameters {
     pub slash_wrong_result_permille: u32,
     /// Of what is slashed, the part for the ParaTime's treasury, in thousandths; the rest goes to the nodes that agreed.
     pub slash_treasury_permille: u32,
+    /// Stake taken for equivocation, in thousandths of the entity's stake.
+    pub slash_equivocation_permille: u32,
+    /// Of what is slashed for equivocation, the part for who reported it, in thousandths; the rest goes to the
+    /// ParaTime's treasury.
+    pub reward_reporter_permille: u32,
+    /// Epochs for which an equivocating node cannot be elected; then its entity may unfreeze it.
+    pub freeze_equivocation_epochs: u64,
+    /// Epochs for which a node with too many liveness faults cannot be elected; then its entity may unfreeze it.
+    pub freeze_liveness_epochs: u64,
+    /// Least fee for a message to a ParaTime, in base units; it goes to the ParaTime's account.
+    pub min_in_message_fee: Amount,
     /// Most validators.
     pub max_validators: u32,
     /// Rounds of a ParaTime whose blocks stay in the state.

@@ -2,7 +2,7 @@
 
 use crate::genesis::{ConsensusGenesis, ConsensusParameters, ParaTimeDescriptor};
 use parallax_primitives::{Amount, ChainContext, Domain, Gas, NodeId, limits};
-use parallax_rounds::{Committee, RoundParameters};
+use parallax_rounds::{Committee, LivenessParameters, Resolution, RoundParameters};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A genesis document that cannot be run. The text names the field and what it must be.
@@ -34,6 +34,8 @@ impl ConsensusParameters {
             ("beacon_threshold_permille", self.beacon_threshold_permille),
             ("slash_wrong_result_permille", self.slash_wrong_result_permille),
             ("slash_treasury_permille", self.slash_treasury_permille),
+            ("slash_equivocation_permille", self.slash_equivocation_permille),
+            ("reward_reporter_permille", self.reward_reporter_permille),
         ] {
             if value > 1000 {
                 return refuse(format!("{name} is {value}; thousandths are at most 1000"));
@@ -185,6 +187,11 @@ pub fn localnet_parameters() -> ConsensusParameters {
         min_gas_price: Amount(1),
         slash_wrong_result_permille: 100,
         slash_treasury_permille: 500,
+        slash_equivocation_permille: 100,
+        reward_reporter_permille: 100,
+        freeze_equivocation_epochs: 2,
+        freeze_liveness_epochs: 1,
+        min_in_message_fee: Amount(1_000),
         max_validators: 120,
         kept_rounds: 1_200,
         localnet: true,
@@ -208,5 +215,13 @@ pub fn localnet_rounds() -> RoundParameters {
         max_batch_gas: Gas(4_800_000),
         max_round_interval: 1_200,
         slash_from: 1,
+        resolution: Resolution::Full,
+        liveness: LivenessParameters {
+            min_live_rounds_percent: 75,
+            max_missed_proposals_percent: 50,
+            min_live_rounds_for_evaluation: 10,
+            max_liveness_faults: 6,
+        },
+        max_evidence_age: 100,
     }
 }

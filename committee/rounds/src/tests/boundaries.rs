@@ -228,6 +228,9 @@ fn unusable_parameters_and_committees_are_refused_by_name() {
     assert!(refused(RoundParameters { allowed_stragglers: 2, ..good.clone() }).contains("allowed_stragglers (2)"));
     assert!(refused(RoundParameters { workers: 65, ..good.clone() }).contains("at most 64"));
     assert!(refused(RoundParameters { slash_from: 0, ..good.clone() }).contains("slash_from"));
+    assert!(refused(RoundParameters { max_evidence_age: 0, ..good.clone() }).contains("max_evidence_age"));
+    let half_as_much_again = LivenessParameters { min_live_rounds_percent: 101, ..good.liveness };
+    assert!(refused(RoundParameters { liveness: half_as_much_again, ..good.clone() }).contains("is 101; a share"));
     assert!(refused(RoundParameters { max_round_interval: 12, ..good.clone() }).contains("more than workers"));
     good.validate_epoch(160).unwrap();
     assert!(good.validate_epoch(159).unwrap_err().to_string().contains("at least 160"));

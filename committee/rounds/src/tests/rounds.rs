@@ -28,7 +28,7 @@ fn equal_votes_of_all_workers_finalize_the_round_without_backups() {
     assert_eq!(done.commitment.commitment.node, f.node(scheduler));
     assert_eq!(charges(&effects), vec![]);
     assert_eq!(f.state.round().0, 2);
-    assert_eq!(f.state.records()[&f.node(other)].live_rounds, 1);
+    assert_eq!(f.state.records()[&f.node(other)].worker.live, 1);
     assert_eq!(f.state.last_hash(), done.block.hash());
 }
 

@@ -3,7 +3,9 @@
 use super::*;
 use crate::event::Anchor;
 use parallax_primitives::{ChainContext, Domain, Epoch, ParaTimeId, SecretKey};
-use parallax_rounds::{Committee, RoundEvent, RoundParameters, RoundState, Verified, messages_hash};
+use parallax_rounds::{
+    Committee, LivenessParameters, Resolution, RoundEvent, RoundParameters, RoundState, Verified, messages_hash,
+};
 
 const CHAIN: ChainContext = ChainContext(Digest([7; 32]));
 
@@ -44,6 +46,9 @@ impl Net {
             max_batch_gas: Gas(100),
             max_round_interval: 40,
             slash_from: 1,
+            resolution: Resolution::Full,
+            liveness: LivenessParameters::OFF,
+            max_evidence_age: 100,
         };
         let committee = Committee {
             epoch: Epoch(0),

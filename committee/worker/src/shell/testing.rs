@@ -7,7 +7,8 @@ use parallax_clear::ClearBackend;
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Address, ChainContext, Domain, Epoch, Event, Gas, Height, KeyId, SecretKey};
 use parallax_rounds::{
-    Committee, Effect, ParaTimeBlock, RoundEvent, RoundParameters, RoundState, SignedCommitment, Verified,
+    Committee, Effect, LivenessParameters, ParaTimeBlock, Resolution, RoundEvent, RoundParameters, RoundState,
+    SignedCommitment, Verified,
 };
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Execution, Plan, RoundContext, Trace, TxError, TxInfo, TxResult, trace};
@@ -271,6 +272,9 @@ impl Network {
             max_batch_gas: Gas(30),
             max_round_interval: 400,
             slash_from: 1,
+            resolution: Resolution::Full,
+            liveness: LivenessParameters::OFF,
+            max_evidence_age: 100,
         };
         let committee = Committee {
             epoch: Epoch(0),

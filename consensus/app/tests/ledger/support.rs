@@ -14,8 +14,8 @@ use parallax_primitives::{
     SigningContext, merkle,
 };
 use parallax_rounds::{
-    Commitment, Committee, Outcome, Proposal, RoundParameters, RoundState, SignedCommitment, SignedProposal,
-    messages_hash,
+    Commitment, Committee, LivenessParameters, Outcome, Proposal, Resolution, RoundParameters, RoundState,
+    SignedCommitment, SignedProposal, messages_hash,
 };
 use parallax_state::{Batch, Database, StateView};
 use std::sync::Arc;
@@ -98,6 +98,9 @@ pub(crate) fn round_parameters() -> RoundParameters {
         max_batch_gas: Gas(1_000),
         max_round_interval: 12,
         slash_from: 1,
+        resolution: Resolution::Full,
+        liveness: LivenessParameters::OFF,
+        max_evidence_age: 100,
     }
 }
 
