@@ -203,11 +203,17 @@ impl AccountKey {
         Address::of(&self.public())
     }
 
-    /// The pair to which decryption answers for this account are sealed: derived from the account's seed, so that no
+    /// The pair to which decryption answers for one ciphertext are sealed: derived from the account's seed, so that no
     /// second secret must be kept.
-    pub fn opening_key(&self) -> (OpeningKey, SealingKey) {
-        let input = Zeroizing::new(encode(&("account opening key", *self.secret.to_seed())));
-        OpeningKey::from_seed(&Zeroizing::new(Digest::of_bytes(Domain::Sealing, &input).0))
+    pub fn opening_key(&self, cipher: &Digest) -> (OpeningKey, SealingKey) {
+        OpeningKey::from_seed(&self.opening_seed(cipher))
+    }
+
+    /// The seed of [`AccountKey::opening_key`]. Whoever has it can read the answers for this one ciphertext and nothing
+    /// else, so its owner may hand it on to show what was decrypted.
+    pub fn opening_seed(&self, cipher: &Digest) -> Zeroizing<[u8; 32]> {
+        let input = Zeroizing::new(encode(&("account opening key", *self.secret.to_seed(), cipher)));
+        Zeroizing::new(Digest::of_bytes(Domain::Sealing, &input).0)
     }
 
     /// Reads a key file.

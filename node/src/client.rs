@@ -415,7 +415,7 @@ impl SchedulerClient {
     /// If the key managers refuse, or their answer does not hold.
     pub async fn position(&self, kms: &Client, owner: &AccountKey, job: &JobView) -> Result<usize> {
         let decision = job.decision.as_ref().ok_or_else(|| eyre!("job {} has no decision yet", job.id))?;
-        let (opening, seal_to) = owner.opening_key();
+        let (opening, seal_to) = owner.opening_key(&decision.position);
         let height = self.ask(|rpc| async move { rpc.health().await }).await?.height;
         let expires = Height(height.0.saturating_add(PERMIT_HEIGHTS));
         let permit =

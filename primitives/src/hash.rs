@@ -49,6 +49,10 @@ pub enum Domain {
     DecryptionAnswer,
     DecryptionPermit,
     Sealing,
+    HostAcknowledgement,
+    OwnerCountersignature,
+    DeploymentAnchor,
+    AuditEntropy,
     Simulation,
 }
 

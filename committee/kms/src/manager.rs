@@ -154,14 +154,14 @@ impl KeyManager {
     ) -> Result<SignedAnswer, Refusal> {
         let verified = self.proven(light, bundle)?;
         let granted = public_cipher(&verified.key).ok_or(Refusal::OtherGrant)?;
-        let (grant, height) = grant(verified, &granted)?;
+        let (grant, place) = (grant(verified, &granted)?, Place::of(bundle)?);
         let digest = same_bytes(cipher, granted)?;
         let request = (digest, Digest::ZERO);
         if let Some(answer) = self.remembered.get(&request) {
             return Ok(answer.clone());
         }
         let blocks = self.decrypt(&grant.cipher, cipher)?;
-        let answer = self.sign(&grant.cipher, Digest::ZERO, height, Payload::Public(blocks.to_vec()));
+        let answer = self.sign(&grant, Digest::ZERO, place, Payload::Public(blocks.to_vec()));
         Ok(self.remember(request, answer))
     }
 
@@ -184,9 +184,9 @@ impl KeyManager {
         if verified.key != access::user_key(&wish.cipher, &Address::of(&wish.requester)) {
             return Err(Refusal::OtherGrant);
         }
-        let (grant, height) = grant(verified, &wish.cipher)?;
+        let (grant, place) = (grant(verified, &wish.cipher)?, Place::of(bundle)?);
         // An old proof does not bring an expired permit back.
-        let current = height.max(light.height());
+        let current = place.height.max(light.height());
         if current > wish.expires {
             return Err(Refusal::ExpiredPermit { expires: wish.expires, current });
         }
@@ -196,7 +196,7 @@ impl KeyManager {
         }
         let blocks = self.decrypt(&grant.cipher, cipher)?;
         let sealed = seal::seal(rng, &wish.seal_to, &request.1.0, &blocks).map_err(|_| Refusal::BadSealingKey)?;
-        let answer = self.sign(&grant.cipher, request.1, height, Payload::Sealed(sealed));
+        let answer = self.sign(&grant, request.1, place, Payload::Sealed(sealed));
         Ok(self.remember(request, answer))
     }
 
@@ -233,18 +233,21 @@ impl KeyManager {
         designated::decrypt(decryptor.as_ref(), reference, cipher)
     }
 
-    fn sign(&self, cipher: &CipherRef, request: Digest, height: Height, payload: Payload) -> SignedAnswer {
+    fn sign(&self, grant: &Grant, request: Digest, place: Place, payload: Payload) -> SignedAnswer {
         let answer = Answer {
             paratime: self.paratime,
-            key_id: cipher.key_id,
-            cipher: cipher.digest,
+            key_id: grant.cipher.key_id,
+            cipher: grant.cipher.digest,
             request,
             party: self.party,
             // `new` has seen to it that there are few.
             parties: u16::try_from(self.managers.parties.len()).unwrap_or(u16::MAX),
             threshold: self.managers.threshold,
             epoch: self.managers.epoch,
-            height,
+            height: place.height,
+            round: place.round,
+            state_root: place.state_root,
+            subject: grant.subject,
             payload,
         };
         SignedAnswer::sign(answer, self.chain, &self.key)
@@ -269,8 +272,26 @@ fn public_cipher(key: &[u8]) -> Option<Digest> {
     Some(Digest(digest.try_into().ok()?))
 }
 
-/// The grant of `cipher` that the value is, and the height after which it is in the state.
-fn grant(verified: Verified, cipher: &Digest) -> Result<(Grant, Height), Refusal> {
+/// Where a verified bundle shows its value: the answer names it, so that whoever sees the answer later can look at the
+/// same state.
+#[derive(Clone, Copy)]
+struct Place {
+    height: Height,
+    round: Round,
+    state_root: Digest,
+}
+
+impl Place {
+    fn of(bundle: &ProofBundle) -> Result<Self, Refusal> {
+        let ProofBundle::V1(inner) = bundle;
+        let block = inner.paratime.as_ref().map(|p| &p.block).ok_or(Refusal::OtherGrant)?;
+        let height = inner.header.height.saturating_sub(1);
+        Ok(Self { height, round: block.round, state_root: block.state_root })
+    }
+}
+
+/// The grant of `cipher` that the value is.
+fn grant(verified: Verified, cipher: &Digest) -> Result<Grant, Refusal> {
     let bytes = match verified.value {
         Some(Value::Plain(bytes)) => bytes,
         Some(Value::Cipher(_)) => return Err(Refusal::MalformedGrant),
@@ -280,7 +301,7 @@ fn grant(verified: Verified, cipher: &Digest) -> Result<(Grant, Height), Refusal
     if grant.cipher.digest != *cipher {
         return Err(Refusal::MalformedGrant);
     }
-    Ok((grant, verified.height))
+    Ok(grant)
 }
 
 /// The digest of the bytes, if it is the granted one.

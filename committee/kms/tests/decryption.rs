@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 const CHAIN: ChainContext = ChainContext(Digest([7; 32]));
 const KEY: KeyId = KeyId([1; 32]);
 const HEIGHT: u64 = 40;
+const SUBJECT: Digest = Digest([0x5b; 32]);
 
 /// "Decrypts" bytes that begin with a marker; counts how often it is asked.
 #[derive(Default)]
@@ -131,12 +132,12 @@ fn prove(writes: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> ProofBundle {
 
 fn public_grant(reference: CipherRef) -> ProofBundle {
     let key = access::public_key(&reference.digest);
-    prove(&[(key.clone(), encode(&Grant { cipher: reference, round: Round(3) }))], &key)
+    prove(&[(key.clone(), encode(&Grant { cipher: reference, round: Round(3), subject: SUBJECT }))], &key)
 }
 
 fn user_grant(reference: CipherRef, user: &Address) -> ProofBundle {
     let key = access::user_key(&reference.digest, user);
-    prove(&[(key.clone(), encode(&Grant { cipher: reference, round: Round(3) }))], &key)
+    prove(&[(key.clone(), encode(&Grant { cipher: reference, round: Round(3), subject: SUBJECT }))], &key)
 }
 
 fn user() -> SecretKey {
@@ -219,6 +220,9 @@ fn a_public_grant_is_answered_for_everyone() {
     let a = &answer.answer;
     assert_eq!((a.party, a.parties, a.threshold, a.epoch), (0, 1, 0, Epoch(2)));
     assert_eq!((a.height, a.key_id, a.request), (Height(HEIGHT - 1), KEY, Digest::ZERO));
+    assert_eq!((a.round, a.subject), (Round(3), SUBJECT), "it says of what, and in which state the grant was seen");
+    let ProofBundle::V1(bundle) = public_grant(reference(&bytes, KEY));
+    assert_eq!(Some(a.state_root), bundle.paratime.map(|p| p.block.state_root));
     let blocks = read_public(id(), blob_digest(&bytes), &[answer], &managers(), CHAIN).unwrap();
     assert_eq!(blocks, [1, 0]);
 }
@@ -318,7 +322,7 @@ fn the_grant_of_another_user_or_ciphertext_is_refused() {
         "a user's grant is not public"
     );
     let key = access::public_key(&blob_digest(&bytes));
-    let elsewhere = encode(&Grant { cipher: reference(&cipher(&[2]), KEY), round: Round(3) });
+    let elsewhere = encode(&Grant { cipher: reference(&cipher(&[2]), KEY), round: Round(3), subject: SUBJECT });
     for value in [elsewhere, vec![1, 2, 3]] {
         let odd = prove(&[(key.clone(), value)], &key);
         assert_eq!(manager.answer_public(&light(), &odd, &bytes), Err(Refusal::MalformedGrant));
@@ -329,7 +333,7 @@ fn the_grant_of_another_user_or_ciphertext_is_refused() {
 fn another_paratime_cannot_grant_what_is_under_this_ones_key() {
     let bytes = cipher(&[1]);
     let key = access::public_key(&blob_digest(&bytes));
-    let grant = encode(&Grant { cipher: reference(&bytes, KEY), round: Round(3) });
+    let grant = encode(&Grant { cipher: reference(&bytes, KEY), round: Round(3), subject: SUBJECT });
     let bundle = prove_in(ParaTimeId::named("attacker"), &[(key.clone(), grant), (vec![1], vec![2])], &key);
     let (mut manager, _) = manager();
     assert_eq!(manager.answer_public(&light(), &bundle, &bytes), Err(Refusal::OtherParaTime { ours: id() }));
@@ -374,8 +378,10 @@ fn a_grant_that_was_taken_back_does_not_return_with_the_proof_of_an_older_round(
     let bytes = cipher(&[1]);
     let reference = reference(&bytes, KEY);
     let key = access::public_key(&reference.digest);
-    let writes =
-        [(b"host/1".to_vec(), b"x".to_vec()), (key.clone(), encode(&Grant { cipher: reference, round: Round(1) }))];
+    let writes = [
+        (b"host/1".to_vec(), b"x".to_vec()),
+        (key.clone(), encode(&Grant { cipher: reference, round: Round(1), subject: SUBJECT })),
+    ];
     let at = |round, writes: &[_]| prove_at(Round(round), id(), writes, &key);
     let (mut manager, decryptor) = manager();
     assert_eq!(manager.newest_round(), Round(0));
@@ -472,7 +478,10 @@ fn old_answers_are_forgotten_and_made_again() {
         .iter()
         .map(|bytes| {
             let reference = reference(bytes, KEY);
-            (access::public_key(&reference.digest), encode(&Grant { cipher: reference, round: Round(3) }))
+            (
+                access::public_key(&reference.digest),
+                encode(&Grant { cipher: reference, round: Round(3), subject: SUBJECT }),
+            )
         })
         .collect();
     let inner = tree(Namespace::ParaTime(id()), &writes);

@@ -17,6 +17,8 @@ pub struct Grant {
     pub cipher: CipherRef,
     /// The round that granted it.
     pub round: Round,
+    /// What the ciphertext belongs to, in the ParaTime's own terms (for the scheduler the job); key managers sign it.
+    pub subject: Digest,
 }
 
 /// The key of a public grant.
@@ -29,14 +31,14 @@ pub fn user_key(cipher: &Digest, user: &Address) -> Vec<u8> {
     [USER_PREFIX, &cipher.0, b"/", &user.0].concat()
 }
 
-/// Makes a ciphertext publicly decryptable.
-pub fn allow_public(state: &mut Overlay<'_>, cipher: CipherRef, round: Round) {
-    state.put(public_key(&cipher.digest), encode(&Grant { cipher, round }));
+/// Makes a ciphertext publicly decryptable; for `subject` see [`Grant::subject`].
+pub fn allow_public(state: &mut Overlay<'_>, cipher: CipherRef, round: Round, subject: Digest) {
+    state.put(public_key(&cipher.digest), encode(&Grant { cipher, round, subject }));
 }
 
-/// Lets one account have a ciphertext decrypted for itself.
-pub fn allow_user(state: &mut Overlay<'_>, cipher: CipherRef, user: &Address, round: Round) {
-    state.put(user_key(&cipher.digest, user), encode(&Grant { cipher, round }));
+/// Lets one account have a ciphertext decrypted for itself; for `subject` see [`Grant::subject`].
+pub fn allow_user(state: &mut Overlay<'_>, cipher: CipherRef, user: &Address, round: Round, subject: Digest) {
+    state.put(user_key(&cipher.digest, user), encode(&Grant { cipher, round, subject }));
 }
 
 /// Takes a public grant back, once it has been answered.

@@ -4,7 +4,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::seal::{Sealed, SealingKey};
 use parallax_primitives::{
-    ChainContext, Digest, Domain, Epoch, Height, KeyId, ParaTimeId, PublicKey, SecretKey, Signature, SigningContext,
+    ChainContext, Digest, Domain, Epoch, Height, KeyId, ParaTimeId, PublicKey, Round, SecretKey, Signature,
+    SigningContext,
 };
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,12 @@ pub struct Answer {
     pub epoch: Epoch,
     /// The consensus height whose header proved the grant.
     pub height: Height,
+    /// The round of the ParaTime in whose state the grant was proven.
+    pub round: Round,
+    /// The root of that state.
+    pub state_root: Digest,
+    /// What the ciphertext belongs to, as the grant says.
+    pub subject: Digest,
     /// The result.
     pub payload: Payload,
 }

@@ -76,7 +76,7 @@ pub(crate) fn apply(state: &mut Overlay<'_>, params: &Params, round: Round, verd
     access::clear_public(state, &cipher);
     let event = if placed {
         if let Some(decision) = &job.decision {
-            access::allow_user(state, decision.position, &job.owner, round);
+            access::allow_user(state, decision.position, &job.owner, round, job_id);
         }
         job.status = Status::Placed;
         "scheduler.placed"

@@ -167,7 +167,7 @@ pub(crate) fn decide(
     for Candidate { host, .. } in &candidates {
         state.put_cipher(keys::host_excluded(host), job.key_id, 1, next()?);
     }
-    access::allow_public(state, placed, context.round);
+    access::allow_public(state, placed, context.round, selected.job_id);
     put(state, keys::awaiting(&placed.digest), &selected.job_id);
     state.delete(selected.queue.clone());
     let gas = program.gas();

@@ -234,6 +234,9 @@ impl Net {
             threshold: 0,
             epoch: Epoch(1),
             height: Height(1),
+            round: Round(self.round),
+            state_root: Digest::ZERO,
+            subject: Digest::ZERO,
             payload: Payload::Public(blocks),
         };
         SignedAnswer::sign(answer, CHAIN, &self.managers[0])
