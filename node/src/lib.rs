@@ -19,8 +19,9 @@ pub mod demo;
 pub mod error;
 pub mod kms;
 pub mod light;
-pub mod outbox;
 pub mod paratime;
 pub mod rpc;
 pub mod run;
 pub mod serve;
+
+pub use parallax_consensus_app::outbox;

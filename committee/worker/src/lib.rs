@@ -16,19 +16,22 @@
 //! What it is not: it does not decide rounds ([`parallax_rounds`] does, in the ledger), it knows no FHE library, and
 //! it has no network: [`Transport`], [`Ledger`] and [`Pool`] are given to it.
 //!
-//! Start with [`event`] and [`core`], then [`seams`] and [`shell`].
+//! Start with [`event`] and [`core`], then [`seams`], [`steps`] (what takes long, without waiting) and [`shell`].
 
-// The shell half has a clock and threads; the core half ([`event`], [`core`], [`record`]) uses neither.
+// The shell half has a clock and threads; the core half ([`event`], [`core`], [`record`], [`pool`], [`steps`]) uses
+// neither.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod core;
 pub mod event;
 pub mod executor;
 pub mod fault;
+pub mod pool;
 pub mod record;
 pub mod results;
 pub mod seams;
 pub mod shell;
+pub mod steps;
 mod tasks;
 
 pub use crate::core::WorkerState;

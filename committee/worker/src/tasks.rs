@@ -3,14 +3,14 @@
 use crate::event::WorkerEvent;
 use crate::fault::{FaultKind, wrong};
 use crate::results::RoundResult;
-use crate::seams::{CrashStep, Ledger, PeerRequest, PeerResponse, Pool, Transport, Where};
+use crate::seams::{CrashStep, Ledger, PeerRequest, Pool, Transport, Where};
 use crate::shell::{Context, WorkerError};
+use crate::steps;
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Digest, Gas, NodeId, Round, limits};
-use parallax_rounds::{Outcome, ParaTimeBlock, SignedProposal, messages_hash};
-use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Abort, Execution, RoundContext};
-use parallax_state::{StateError, blob_digest};
+use parallax_rounds::{Outcome, ParaTimeBlock, SignedProposal};
+use parallax_runtime::{Abort, RoundContext};
+use parallax_state::StateError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,7 +40,11 @@ pub(crate) async fn propose<L: Ledger, T: Transport, P: Pool>(
 ) -> Result<(), WorkerError> {
     let number = round.round;
     let worker = Arc::clone(&context);
-    let batch = blocking(move || plan(&worker, &round, limit)).await;
+    let planned = move || {
+        let candidates = worker.pool.candidates(limits::MAX_BATCH_TXS, limits::MAX_BATCH_BYTES);
+        steps::plan(&worker.results, &*worker.runtime, candidates, &round, limit)
+    };
+    let batch = blocking(planned).await;
     let batch = match batch {
         Ok(batch) => Some(batch),
         Err(abort) => {
@@ -50,41 +54,6 @@ pub(crate) async fn propose<L: Ledger, T: Transport, P: Pool>(
     };
     context.tell(WorkerEvent::Planned { round: number, batch }).await;
     Ok(())
-}
-
-fn plan<L, T, P: Pool>(
-    context: &Context<L, T, P>,
-    round: &RoundContext,
-    limit: Gas,
-) -> Result<(Vec<Digest>, Gas), Abort> {
-    let view = context.results.snapshot(round.round.saturating_sub(1))?;
-    let mut candidates = context.pool.candidates(limits::MAX_BATCH_TXS, limits::MAX_BATCH_BYTES);
-    candidates.truncate(fitting(&candidates));
-    let first = context.runtime.plan(&view, round, &candidates, limit)?;
-    candidates.truncate(first.take);
-    // The gas of exactly this batch: what every replica will compute before it executes.
-    let plan = context.runtime.plan(&view, round, &candidates, limit)?;
-    if plan.take != candidates.len() || plan.gas > limit {
-        return Err(Abort::Local(format!("queued work of gas {} does not fit the limit {limit} now", plan.gas)));
-    }
-    context.results.put_batch(round.round, &candidates)?;
-    Ok((candidates.iter().map(|tx| tx_digest(tx)).collect(), plan.gas))
-}
-
-/// How many of the candidates stay within the limits on number and bytes.
-fn fitting(candidates: &[Vec<u8>]) -> usize {
-    let mut bytes = 0usize;
-    let fits = |tx: &&Vec<u8>| {
-        bytes = bytes.saturating_add(tx.len());
-        bytes <= limits::MAX_BATCH_BYTES && tx.len() <= limits::MAX_PARATIME_TX_BYTES
-    };
-    candidates.iter().take(limits::MAX_BATCH_TXS).take_while(fits).count()
-}
-
-/// Whether these are the transactions of the proposal, within the limits.
-fn is_batch_of(signed: &SignedProposal, transactions: &[Vec<u8>]) -> bool {
-    transactions.len() == signed.proposal.transactions.len()
-        && transactions.iter().zip(&signed.proposal.transactions).all(|(tx, digest)| tx_digest(tx) == *digest)
 }
 
 /// Everyone but this node, `first` first.
@@ -113,13 +82,13 @@ pub(crate) async fn fetch_batch<L: Ledger, T: Transport, P: Pool>(
     while transactions.is_none() {
         for peer in peers(&context, Some(signed.proposal.scheduler))? {
             let request = PeerRequest::Batch { round, batch_root };
-            match context.transport.request(context.paratime, peer, request).await {
-                Some(PeerResponse::Batch(Some(given))) if is_batch_of(&signed, &given) => {
+            match steps::batch_of(&signed, context.transport.request(context.paratime, peer, request).await) {
+                Ok(Some(given)) => {
                     transactions = Some(given);
                     break;
                 }
-                Some(PeerResponse::Batch(None)) | None => {}
-                Some(_) => tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_batch"),
+                Ok(None) => {}
+                Err(_) => tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_batch"),
             }
         }
         if transactions.is_none() {
@@ -200,46 +169,16 @@ fn run<L: Ledger, T: Transport, P: Pool>(
 ) -> Result<(Outcome, Vec<OutMessage>), Stop> {
     let (round, header) = (&order.round, &order.signed.proposal);
     let cancelled = || order.cancelled.load(Ordering::SeqCst);
-    if cancelled() {
-        return Err(Abort::Cancelled.into());
-    }
-    let batch = context
-        .results
-        .batch(round.round, &header.batch_root)?
-        .ok_or_else(|| Abort::Local("the batch is no longer on the disk".to_owned()))?;
-    let view = context.results.snapshot(round.round.saturating_sub(1))?;
-    check_bounds(&batch)?;
-    // From public data alone, so that every replica reaches the same verdict before any FHE work.
-    let plan = context.runtime.plan(&view, round, &batch, order.max_gas)?;
-    if plan.take != batch.len() || plan.gas != header.gas {
-        let reason = format!(
-            "it announces {} transactions with gas {}, the rules give {} with gas {}",
-            batch.len(),
-            header.gas,
-            plan.take,
-            plan.gas
-        );
-        return Err(Abort::InvalidBatch(reason).into());
-    }
     let started = std::time::Instant::now();
-    let execution = context.runtime.execute(&view, round, &batch, &*context.fhe, &cancelled)?;
-    drop(view);
-    if execution.messages.len() > limits::MAX_MESSAGES_PER_ROUND {
-        return Err(Abort::Local("the ParaTime sends more messages than a round may".to_owned()).into());
-    }
-    let mut outcome = outcome(context, round, &execution)?;
+    let (results, runtime, fhe) = (&context.results, &*context.runtime, &*context.fhe);
+    let (mut outcome, execution) = steps::execute(results, runtime, fhe, header, round, order.max_gas, &cancelled)?;
     tracing::info!(
         round = round.round.0,
-        transactions = batch.len(),
+        transactions = header.transactions.len(),
         pbs = execution.pbs,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "worker.executed"
     );
-    // The round may have ended meanwhile: then the accepted result is here or on its way, and this one must not take
-    // its place.
-    if cancelled() || context.results.applied()?.is_some_and(|applied| applied >= round.round) {
-        return Err(Abort::Cancelled.into());
-    }
     let store = || -> Result<(), WorkerError> {
         context.pass(Where::Before, CrashStep::StoreResult)?;
         context.results.put_execution(round.round, proposal, &execution)?;
@@ -248,34 +187,6 @@ fn run<L: Ledger, T: Transport, P: Pool>(
     store().map_err(Stop::Fatal)?;
     lie(context, order, &mut outcome)?;
     Ok((outcome, execution.messages))
-}
-
-fn check_bounds(batch: &[Vec<u8>]) -> Result<(), Abort> {
-    let bytes = batch.iter().fold(0usize, |sum, tx| sum.saturating_add(tx.len()));
-    let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
-    if bytes > limits::MAX_BATCH_BYTES || longest > limits::MAX_PARATIME_TX_BYTES {
-        return Err(Abort::InvalidBatch(format!(
-            "it has {bytes} bytes (limit {}), its longest transaction {longest} (limit {})",
-            limits::MAX_BATCH_BYTES,
-            limits::MAX_PARATIME_TX_BYTES
-        )));
-    }
-    Ok(())
-}
-
-fn outcome<L, T, P>(context: &Context<L, T, P>, round: &RoundContext, execution: &Execution) -> Result<Outcome, Abort> {
-    let consumed = usize::try_from(execution.in_messages_count)
-        .ok()
-        .and_then(|count| round.in_messages.get(..count))
-        .ok_or_else(|| Abort::Local("the ParaTime consumes more messages than wait".to_owned()))?;
-    Ok(Outcome::Success {
-        io_root: execution.io_root(),
-        state_root: context.results.root_with(round.round, &execution.changes)?,
-        trace_root: execution.trace.root(),
-        messages_hash: messages_hash(&execution.messages),
-        in_messages_hash: messages_hash(consumed),
-        in_messages_count: execution.in_messages_count,
-    })
 }
 
 /// The faults `wrong-root` and `wrong-root-scheduler`.
@@ -371,16 +282,7 @@ async fn ask_result<L: Ledger, T: Transport, P: Pool>(
     block: &ParaTimeBlock,
 ) -> Option<RoundResult> {
     let request = PeerRequest::Result { round: block.round, proposal: block.proposal };
-    match context.transport.request(context.paratime, peer, request).await {
-        Some(PeerResponse::Result(Some(result)))
-            if result.round == block.round
-                && result.proposal == block.proposal
-                && result.io_root() == block.io_root =>
-        {
-            Some(result)
-        }
-        _ => None,
-    }
+    steps::result_of(block, context.transport.request(context.paratime, peer, request).await)
 }
 
 /// Gets the ciphertexts of an accepted result that are not here, each into the store before the next is asked for, so
@@ -395,15 +297,13 @@ async fn fetch_blobs<L: Ledger, T: Transport, P: Pool>(
         let mut found = None;
         for peer in std::iter::once(&first).chain(all.iter().filter(|peer| **peer != first)) {
             let request = PeerRequest::Blob { digest };
-            match context.transport.request(context.paratime, *peer, request).await {
-                Some(PeerResponse::Blob(Some(bytes))) if blob_digest(&bytes) == digest => {
+            match steps::blob_of(&digest, context.transport.request(context.paratime, *peer, request).await) {
+                Ok(Some(bytes)) => {
                     found = Some(bytes);
                     break;
                 }
-                Some(PeerResponse::Blob(Some(_))) => {
-                    tracing::warn!(%peer, blob = %digest, "worker.peer_sent_a_corrupt_ciphertext");
-                }
-                _ => {}
+                Ok(None) => {}
+                Err(_) => tracing::warn!(%peer, blob = %digest, "worker.peer_sent_a_corrupt_ciphertext"),
             }
         }
         let Some(bytes) = found else { return Ok(false) };

@@ -37,6 +37,7 @@ mod invariants;
 pub mod keys;
 pub mod ledger;
 pub mod light;
+pub mod outbox;
 pub mod registry;
 pub mod rounds;
 mod slashing;

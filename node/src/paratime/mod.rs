@@ -1,8 +1,8 @@
 //! The ParaTimes that this node executes: state, pool, backend and worker of each.
 
-pub mod pool;
 mod seams;
 
+pub use parallax_worker::pool;
 pub use seams::SharedPool;
 
 use crate::chain::Chain;

@@ -9,7 +9,7 @@
 //! A transaction that no block takes is signed again with a higher fee: pools take a replacement only for more, and
 //! gossip passes the same bytes on only once, so sending the same bytes again would reach nobody.
 
-use parallax_consensus_app::tx::{Call, Transaction, TxBody, tx_digest};
+use crate::tx::{Call, Transaction, TxBody, tx_digest};
 use parallax_primitives::{Amount, ChainContext, Digest, Gas, Height, Nonce, SecretKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
