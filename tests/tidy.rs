@@ -14,7 +14,7 @@ const PATH_HEADING: &str = "The path of one transaction";
 /// How many files the path has, about.
 const PATH_FILES: std::ops::RangeInclusive<usize> = 6..=12;
 /// Crates that compile without any of [`HEAVY`].
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "parallax-primitives",
     "parallax-state",
     "parallax-memory-store",
@@ -22,6 +22,7 @@ const PURE: [&str; 9] = [
     "parallax-consensus-app",
     "parallax-runtime",
     "parallax-scheduler",
+    "parallax-placement",
     "parallax-genesis",
     "parallax-kms",
 ];

@@ -195,6 +195,22 @@ pub fn account_nonce(bytes: &[u8]) -> Result<Nonce, StateError> {
     Ok(account.nonce)
 }
 
+/// The job whose record this value is, for whoever has it from a proof.
+///
+/// # Errors
+/// If the value is no job.
+pub fn read_job(value: &Value) -> Result<Job, StateError> {
+    open(keys::JOBS, value)
+}
+
+/// The parameters that this value is, for whoever has them from a proof.
+///
+/// # Errors
+/// If the value is no parameters.
+pub fn read_params(value: &Value) -> Result<Params, StateError> {
+    open(&keys::params(), value)
+}
+
 /// Writes an account.
 pub(crate) fn put_account(state: &mut Overlay<'_>, address: &Address, account: &Account) {
     put(state, keys::account(address), account);
