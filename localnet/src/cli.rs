@@ -81,6 +81,15 @@ pub struct FixtureArgs {
     /// Threads for FHE work in each compute node [default: processors shared among the workers]
     #[arg(long)]
     pub fhe_threads: Option<u16>,
+    /// Workers that may be missing when a deadline passes
+    #[arg(long, default_value_t = Fixture::default().stragglers)]
+    pub stragglers: u16,
+    /// Blocks that each rank has to announce before the next one may
+    #[arg(long, default_value_t = Fixture::default().proposer_timeout)]
+    pub proposer_timeout: u64,
+    /// Blocks that a round without FHE work may take
+    #[arg(long, default_value_t = Fixture::default().round_timeout)]
+    pub round_timeout: u64,
 }
 
 impl From<&FixtureArgs> for Fixture {
@@ -96,6 +105,9 @@ impl From<&FixtureArgs> for Fixture {
             epoch_blocks: args.epoch_blocks,
             base_port: args.base_port,
             fhe_threads: args.fhe_threads,
+            stragglers: args.stragglers,
+            proposer_timeout: args.proposer_timeout,
+            round_timeout: args.round_timeout,
             ..Self::default()
         }
     }

@@ -53,6 +53,14 @@ pub struct Fixture {
     pub base_port: Option<u16>,
     /// Threads for FHE work in each compute node; `None` shares the processors among the workers.
     pub fhe_threads: Option<u16>,
+    /// Workers that may be missing when a deadline passes.
+    pub stragglers: u16,
+    /// Blocks that each rank has to announce before the next one may.
+    pub proposer_timeout: u64,
+    /// Blocks that a round without FHE work may take.
+    pub round_timeout: u64,
+    /// Whether nodes can be cut off from each other: they are connected through relays of the supervisor.
+    pub links: bool,
 }
 
 impl Default for Fixture {
@@ -72,11 +80,16 @@ impl Default for Fixture {
             epoch_blocks: None,
             base_port: None,
             fhe_threads: None,
+            stragglers: localnet_rounds().allowed_stragglers,
+            proposer_timeout: localnet_rounds().proposer_timeout,
+            round_timeout: localnet_rounds().round_timeout,
+            links: false,
         }
     }
 }
 
-/// A fault for one node: `NODE=KIND`. The node knows the kinds and refuses others.
+/// A fault for one node: `NODE=KIND`. The node knows the kinds and refuses others, but for `isolate@A..B`, which the
+/// supervisor does: from height A on and until height B the node is cut off from all that are not isolated too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSpec {
     /// The node's name.
@@ -95,6 +108,23 @@ impl FromStr for FaultSpec {
             }
             _ => Err(format!("{text:?} is not NODE=KIND, for example compute-1=wrong-root")),
         }
+    }
+}
+
+impl FaultSpec {
+    /// The heights from which on and until which the node is cut off; `None` if the fault is one of the node's own.
+    ///
+    /// # Errors
+    /// If it is to be cut off and the heights cannot be read.
+    pub fn isolation(&self) -> Result<Option<(u64, u64)>, LocalnetError> {
+        let Some(heights) = self.kind.strip_prefix("isolate") else { return Ok(None) };
+        let read = || {
+            let (from, until) = heights.strip_prefix('@')?.split_once("..")?;
+            let (from, until) = (from.parse().ok()?, until.parse().ok()?);
+            (from < until).then_some((from, until))
+        };
+        let reason = format!("{:?} is no isolate@A..B: cut off from height A on and until height B", self.kind);
+        read().map(Some).ok_or(LocalnetError::BadFixture { field: "--fault", reason })
     }
 }
 
@@ -136,6 +166,16 @@ impl Fixture {
         {
             return bad("--block-interval-ms", "intervals, PBS and jobs must be at least 1".to_owned());
         }
+        if let Err(e) = self.rounds().validate() {
+            return bad("--stragglers, --proposer-timeout or --round-timeout", e.to_string());
+        }
+        let nodes = self.nodes().len();
+        if self.links && nodes > crate::links::MAX_NODES {
+            return bad(
+                "links",
+                format!("{nodes} nodes are more than the {} that can have them", crate::links::MAX_NODES),
+            );
+        }
         if let Some(epoch) = self.epoch_blocks
             && let Err(e) = self.rounds().validate_epoch(epoch)
         {
@@ -147,10 +187,13 @@ impl Fixture {
     /// How rounds run.
     pub fn rounds(&self) -> RoundParameters {
         let usual = localnet_rounds();
-        let windows = usual.proposer_timeout.saturating_mul(u64::from(self.workers));
+        let windows = self.proposer_timeout.saturating_mul(u64::from(self.workers));
         RoundParameters {
             workers: self.workers,
             backups: self.backups,
+            allowed_stragglers: self.stragglers,
+            proposer_timeout: self.proposer_timeout,
+            round_timeout: self.round_timeout,
             gas_per_block: Gas(self.pbs_per_block.saturating_mul(PBS)),
             max_batch_gas: Gas(self.max_batch_pbs.saturating_mul(PBS)),
             max_round_interval: usual.max_round_interval.max(windows.saturating_mul(2)),
@@ -186,5 +229,29 @@ impl Fixture {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
             u16::try_from(processors / usize::from(self.workers.max(1))).unwrap_or(u16::MAX).max(1)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn isolation_is_read_from_its_heights_and_other_faults_are_left_to_the_node() {
+        let spec = |text: &str| text.parse::<FaultSpec>().unwrap().isolation();
+        assert_eq!(spec("compute-0=isolate@5..9").unwrap(), Some((5, 9)));
+        assert_eq!(spec("compute-0=silent@5..9").unwrap(), None);
+        for bad in ["isolate", "isolate@", "isolate@5", "isolate@5..", "isolate@9..5", "isolate@5..5", "isolate@a..b"] {
+            let error = spec(&format!("compute-0={bad}")).unwrap_err().to_string();
+            assert!(error.contains("no isolate@A..B"), "{error}");
+        }
+    }
+
+    #[test]
+    fn round_parameters_that_cannot_work_are_refused_by_their_flags() {
+        let lone = Fixture { stragglers: 1, ..Fixture::default() };
+        let error = lone.check().unwrap_err().to_string();
+        assert!(error.contains("--stragglers") && error.contains("at least 2"), "{error}");
+        Fixture { stragglers: 1, workers: 3, compute: 6, ..Fixture::default() }.check().unwrap();
     }
 }

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fixture;
 pub mod keys;
 pub mod lifeline;
+mod links;
 pub mod localnet;
 pub mod plan;
 mod ports;

@@ -3,11 +3,13 @@
 use crate::error::LocalnetError;
 use crate::fixture::{FaultSpec, Fixture};
 use crate::keys::KeySet;
+use crate::links::Links;
 use crate::plan::{self, Account, Plan, PlannedNode};
 use crate::state::{self, NodePhase, NodeState, SupervisorState};
-use crate::supervisor::{Notice, Notify, Runner, Shared, TAIL_LINES};
+use crate::supervisor::{Notice, Notify, Order, Runner, Shared, TAIL_LINES};
 use crate::{lifeline, process};
 use parallax_rpc::{Client, NodeApiClient as _};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ pub const DEFAULT_DIR: &str = ".parallax/localnet";
 pub const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a node is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(200);
+/// Orders to a process that may wait.
+const ORDERS: usize = 8;
 /// How long one such question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -72,7 +76,8 @@ pub struct Running {
     ready_timeout: Duration,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    kill: Vec<(String, mpsc::Sender<()>)>,
+    orders: Vec<(String, mpsc::Sender<Order>)>,
+    links: Option<Arc<Links>>,
     tasks: JoinSet<()>,
 }
 
@@ -103,21 +108,28 @@ impl Localnet {
         let shared = Shared::new(plan.dir.clone(), &plan.nodes, Arc::clone(&options.notify))?;
         state::save_pid(&plan.dir, std::process::id())?;
         let (stop, stopped) = watch::channel(false);
-        let (mut tasks, mut kill) = (JoinSet::new(), Vec::new());
+        let (mut tasks, mut orders) = (JoinSet::new(), Vec::new());
+        let links = if plan.fixture.links { Some(Arc::new(Links::start(&plan.nodes).await?)) } else { None };
+        let islands = isolations(&options.faults)?;
+        if let Some(links) = links.clone().filter(|_| !islands.is_empty()) {
+            tasks.spawn(isolate(plan.clone(), links, islands, stopped.clone()));
+        }
         for node in &plan.nodes {
-            let (sender, receiver) = mpsc::channel(1);
-            kill.push((node.name.clone(), sender));
+            let (sender, receiver) = mpsc::channel(ORDERS);
+            orders.push((node.name.clone(), sender));
             let runner = Runner {
                 shared: Arc::clone(&shared),
                 node: node.clone(),
                 program: options.program.clone(),
-                fault: options.faults.iter().find(|f| f.node == node.name).map(|f| f.kind.clone()),
-                kill: receiver,
+                fault: of_node(&options.faults, &node.name)?,
+                orders: receiver,
+                down: false,
                 stop: stopped.clone(),
             };
             tasks.spawn(runner.run());
         }
-        Ok(Running { plan, faults: options.faults, ready_timeout: options.ready_timeout, shared, stop, kill, tasks })
+        let ready_timeout = options.ready_timeout;
+        Ok(Running { plan, faults: options.faults, ready_timeout, shared, stop, orders, links, tasks })
     }
 
     /// Makes or finds keys and files, and starts nothing.
@@ -125,6 +137,8 @@ impl Localnet {
     /// # Errors
     /// As for [`Localnet::launch`].
     pub async fn prepare(fixture: &Fixture, options: &StartOptions) -> Result<Plan, LocalnetError> {
+        let isolates = !isolations(&options.faults)?.is_empty();
+        let fixture = &Fixture { links: fixture.links || isolates, ..fixture.clone() };
         fixture.check()?;
         if let Some(living) = SupervisorState::of_living(&options.dir) {
             return Err(LocalnetError::Running { dir: options.dir.clone(), pid: living.pid });
@@ -158,6 +172,50 @@ fn check_faults(plan: &Plan, faults: &[FaultSpec]) -> Result<(), LocalnetError> 
         }
     }
     Ok(())
+}
+
+/// A node that is cut off from one height on and until another.
+type Isolation = (String, u64, u64);
+
+fn isolations(faults: &[FaultSpec]) -> Result<Vec<Isolation>, LocalnetError> {
+    let mut all = Vec::new();
+    for fault in faults {
+        all.extend(fault.isolation()?.map(|(from, until)| (fault.node.clone(), from, until)));
+    }
+    Ok(all)
+}
+
+/// The fault that the node itself is started with.
+fn of_node(faults: &[FaultSpec], name: &str) -> Result<Option<String>, LocalnetError> {
+    let Some(fault) = faults.iter().find(|f| f.node == name) else { return Ok(None) };
+    Ok(fault.isolation()?.is_none().then(|| fault.kind.clone()))
+}
+
+/// Follows the chain by any node that is ahead, and cuts nodes off when it is time.
+async fn isolate(plan: Plan, links: Arc<Links>, islands: Vec<Isolation>, mut stop: watch::Receiver<bool>) {
+    let mut cut = BTreeSet::new();
+    loop {
+        let mut height = 0;
+        for node in &plan.nodes {
+            if let Ok(client) = Client::with_timeout(&node.rpc_url(), ASK_TIMEOUT)
+                && let Ok(health) = client.health().await
+            {
+                height = height.max(health.height.0);
+            }
+        }
+        let due = islands.iter().filter(|(_, from, until)| (*from..*until).contains(&height));
+        let due: BTreeSet<String> = due.map(|(node, ..)| node.clone()).collect();
+        // Nothing is heard of a network that has just ended.
+        if due != cut && height > 0 {
+            tracing::warn!(height, nodes = ?due, "localnet.isolated");
+            links.isolate(due.clone());
+            cut = due;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 impl Running {
@@ -207,11 +265,46 @@ impl Running {
     /// # Errors
     /// If there is no such node.
     pub fn kill(&self, name: &str) -> Result<(), LocalnetError> {
+        self.order(name, Order::Kill)
+    }
+
+    /// Kills a node's process (SIGKILL) and keeps it down until [`Running::up`].
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn down(&self, name: &str) -> Result<(), LocalnetError> {
+        self.order(name, Order::Down)
+    }
+
+    /// Starts a node again that [`Running::down`] ended.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn up(&self, name: &str) -> Result<(), LocalnetError> {
+        self.order(name, Order::Up)
+    }
+
+    fn order(&self, name: &str, order: Order) -> Result<(), LocalnetError> {
         self.planned(name)?;
-        if let Some((_, sender)) = self.kill.iter().find(|(node, _)| node == name) {
-            // A full queue holds a kill that has not been carried out yet; a closed one, a node that has ended.
-            let _ = sender.try_send(());
+        if let Some((_, sender)) = self.orders.iter().find(|(node, _)| node == name) {
+            // A full queue holds orders that have not been carried out yet; a closed one, a node that has ended.
+            let _ = sender.try_send(order);
         }
+        Ok(())
+    }
+
+    /// Cuts these nodes off from all others; among each other they stay connected. None: heals. What was cut off before
+    /// and is not named any more is connected again.
+    ///
+    /// # Errors
+    /// If there is no such node, or the fixture has no links.
+    pub fn isolate(&self, names: &[&str]) -> Result<(), LocalnetError> {
+        for name in names {
+            self.planned(name)?;
+        }
+        let reason = "nodes can be cut off only where the fixture has links".to_owned();
+        let links = self.links.as_ref().ok_or(LocalnetError::BadFixture { field: "links", reason })?;
+        links.isolate(names.iter().map(|n| (*n).to_owned()).collect());
         Ok(())
     }
 
@@ -266,6 +359,7 @@ impl Running {
                     tail: process::tail(&node.log, TAIL_LINES),
                 });
             }
+            NodePhase::Down => return Ok(None),
             NodePhase::Stopped => return Err(LocalnetError::Interrupted),
             NodePhase::Planned | NodePhase::Running | NodePhase::Restarting => {}
         }

@@ -13,6 +13,7 @@
 use crate::error::{LocalnetError, io};
 use crate::fixture::{ACCOUNT_BALANCE, Fixture, NODE_BALANCE, NODE_STAKE};
 use crate::keys::KeySet;
+use crate::links;
 use crate::ports::{self, Ports};
 use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
 use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
@@ -101,6 +102,11 @@ impl PlannedNode {
 
     fn rpc(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.rpc).into()
+    }
+
+    /// The ports to which other nodes connect: consensus and the committee network.
+    pub(crate) fn peer_ports(&self) -> [u16; 2] {
+        [self.ports.engine, self.ports.network]
     }
 }
 
@@ -356,9 +362,16 @@ fn unsigned(node: &PlannedNode, paratime: ParaTimeId, profile: Digest) -> Signed
 }
 
 fn node_config(plan: &Plan, node: &PlannedNode) -> NodeConfig {
-    let address = |port: u16| format!("/ip4/{}/tcp/{port}", Ipv4Addr::LOCALHOST);
+    let at = |ip: Ipv4Addr, port: u16| format!("/ip4/{ip}/tcp/{port}");
+    let address = |port: u16| at(Ipv4Addr::LOCALHOST, port);
+    let me = plan.nodes.iter().position(|n| n.name == node.name).unwrap_or_default();
     let others = |port: fn(&Ports) -> u16| -> Vec<String> {
-        plan.nodes.iter().filter(|n| n.name != node.name).map(|n| address(port(&n.ports))).collect()
+        let others = plan.nodes.iter().enumerate().filter(|(_, n)| n.name != node.name);
+        let dial = |(number, other): (usize, &PlannedNode)| match plan.fixture.links {
+            true => at(*links::address(me, number, 0).ip(), port(&other.ports)),
+            false => address(port(&other.ports)),
+        };
+        others.map(dial).collect()
     };
     let position = plan.nodes.iter().filter(|n| n.role == Role::KeyManager).position(|n| n.name == node.name);
     let serves = node.role != Role::Validator;

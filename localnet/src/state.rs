@@ -19,6 +19,8 @@ pub enum NodePhase {
     Running,
     /// The process died and will be started again.
     Restarting,
+    /// Killed, and not to be started again until its owner says so.
+    Down,
     /// The node refuses its configuration; it is not started again.
     Refused,
     /// The node died too often; it is not started again.

@@ -148,10 +148,23 @@ pub(crate) struct Runner {
     pub(crate) node: PlannedNode,
     pub(crate) program: PathBuf,
     pub(crate) fault: Option<String>,
-    /// Asks for a SIGKILL.
-    pub(crate) kill: mpsc::Receiver<()>,
+    /// What to do with the process.
+    pub(crate) orders: mpsc::Receiver<Order>,
+    /// Whether it is to stay down once it has ended.
+    pub(crate) down: bool,
     /// Becomes true when the network is to end.
     pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What a network's owner may want of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// SIGKILL; it is started again like one that died.
+    Kill,
+    /// SIGKILL; it stays down.
+    Down,
+    /// It is started again.
+    Up,
 }
 
 /// How a process came to its end.
@@ -177,6 +190,12 @@ impl Runner {
             };
             if status.code() == Some(EXIT_REFUSED) {
                 return self.refused(log_start);
+            }
+            if self.down {
+                if self.stay_down().await {
+                    return self.set_phase(NodePhase::Stopped, None);
+                }
+                continue;
             }
             let now = Instant::now();
             deaths.push_back(now);
@@ -225,8 +244,11 @@ impl Runner {
         let end = loop {
             tokio::select! {
                 status = child.wait() => break End::Exited(status),
-                Some(()) = self.kill.recv() => {
-                    let _ = child.start_kill();
+                Some(order) = self.orders.recv() => {
+                    self.down = order == Order::Down;
+                    if order != Order::Up {
+                        let _ = child.start_kill();
+                    }
                 }
                 () = stopped(&mut self.stop) => {
                     terminate(&mut child).await;
@@ -254,6 +276,22 @@ impl Runner {
             () = tokio::time::sleep(after) => false,
             () = stopped(&mut self.stop) => true,
         }
+    }
+
+    /// Waits until it may be started again; true if the network is to end.
+    async fn stay_down(&mut self) -> bool {
+        self.set_phase(NodePhase::Down, None);
+        while self.down {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => self.down = order != Order::Up,
+                    // Nobody is left who could say so.
+                    None => return true,
+                },
+                () = stopped(&mut self.stop) => return true,
+            }
+        }
+        false
     }
 
     fn set_phase(&self, phase: NodePhase, message: Option<String>) {

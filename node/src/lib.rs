@@ -17,6 +17,7 @@ pub mod client;
 pub mod consensus;
 pub mod demo;
 pub mod error;
+mod fault;
 pub mod kms;
 pub mod light;
 pub mod paratime;

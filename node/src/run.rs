@@ -3,6 +3,7 @@
 use crate::chain::Chain;
 use crate::consensus::{self, Submitter};
 use crate::error::Refused;
+use crate::fault::CorruptBlobs;
 use crate::kms::KmsService;
 use crate::light;
 use crate::paratime::{self, FheResources, ParaTimeHost, Parts};
@@ -21,7 +22,7 @@ use parallax_network::{Handle, Network, NetworkConfig, NetworkError, NetworkEven
 use parallax_primitives::{Address, ParaTimeId};
 use parallax_state::Database;
 use parallax_store::RocksStore;
-use parallax_worker::{FaultKind, WorkerError};
+use parallax_worker::{Fault, FaultKind, WorkerError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,7 +98,7 @@ impl Ending {
 ///
 /// # Errors
 /// [`Refused`] if machine, keys or configuration do not fit the chain; otherwise what went wrong.
-pub async fn run(home: Home, fault: Option<FaultKind>) -> Result<()> {
+pub async fn run(home: Home, fault: Option<Fault>) -> Result<()> {
     if let Some(fault) = fault {
         fault.allowed(home.genesis.consensus.parameters.localnet).map_err(|e| Refused::new(e.to_string()))?;
         tracing::warn!(%fault, "node.fault_injected");
@@ -206,11 +207,15 @@ struct Running {
     rpc: Option<ServerHandle>,
 }
 
-async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<FaultKind>, mut ending: Ending) -> Result<()> {
+async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<Fault>, mut ending: Ending) -> Result<()> {
     let chain = open_chain(&home)?;
     let server = Server::default();
     let mut running = Running::default();
-    let network = network(&home, Arc::new(server.clone()), &mut running.tasks).await?;
+    let handler: Arc<dyn RequestHandler> = match fault.map(|fault| fault.kind) {
+        Some(FaultKind::CorruptBlob) => Arc::new(CorruptBlobs(server.clone())),
+        _ => Arc::new(server.clone()),
+    };
+    let network = network(&home, handler, &mut running.tasks).await?;
     let pool = Arc::new(Pool::new(chain.ledger.clone()));
     let mut engine = engine(&home, &chain, &pool).await?;
     let submitter = Submitter::new(chain.clone(), pool, network.clone(), &home.keys);
@@ -244,7 +249,7 @@ async fn serve(
     home: &Home,
     mut context: Context,
     server: Server,
-    fault: Option<FaultKind>,
+    fault: Option<Fault>,
     tip: watch::Receiver<Tip>,
     running: &mut Running,
 ) -> Result<()> {

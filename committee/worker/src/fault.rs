@@ -1,52 +1,109 @@
-//! Deliberate faults of one node, to show and test the slow path. A node accepts them only where the genesis document
-//! says that the chain is a localnet ([`FaultKind::allowed`]).
+//! Deliberate faults of one node, to show and test what the others do about them. A node accepts them only where the
+//! genesis document says that the chain is a localnet ([`Fault::allowed`]).
+//!
+//! The worker itself knows no fault. A dishonest one is an honest one whose surroundings lie: [`FaultyLedger`] and
+//! [`FaultyTransport`] change what it sends, [`FlipBit`] what it computes, [`CrashAt`] ends it. The node adds what lies
+//! outside the worker: a relay that alters gossip, and corrupt answers to peers.
 
-use crate::seams::{CrashStep, Where};
-use parallax_primitives::{Digest, Domain, KeyId};
+mod dishonest;
+mod points;
+mod text;
+
+pub use dishonest::{Dishonest, FaultyLedger, FaultyTransport};
+pub use points::{CrashAt, CrashPoints};
+pub use text::{Rounds, UnknownFault};
+
+use parallax_primitives::{Digest, Domain, KeyId, NodeId};
 use parallax_runtime::{Evaluation, EvaluationProfile, FheBackend, FheError, InputError, Program, ReRandomization};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A fault. The list is closed; the text forms are stable.
+/// What a dishonest node does. The list is closed; the text forms are stable, see [`FaultKind::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// `wrong-root`: commits once, as a worker that is not the scheduler, to a state root that is not the result's.
+    /// Commits, as a worker that is not the scheduler, to a state root that is not the result's. Once.
     WrongRoot,
-    /// `wrong-root-scheduler`: the same, once, as the scheduler.
+    /// The same as the scheduler. Once.
     WrongRootScheduler,
-    /// `silent`: executes and never commits.
+    /// Commits, as a backup and before it has executed anything, to roots that it made up. Once.
+    WrongRootBackup,
+    /// The same as [`FaultKind::WrongRoot`] in one of the last rounds that fit into an epoch. Once.
+    EpochCheat,
+    /// Executes and never commits.
     Silent,
-    /// `failure`: commits a failure to every batch that it does not schedule. As the scheduler it is silent, because a
-    /// scheduler's failure is refused.
+    /// Announces, as the scheduler, and never commits to what it announced.
+    Runaway,
+    /// Commits only when the deadline has passed.
+    Straggler,
+    /// Commits a failure to every batch. From the scheduler that is refused.
     Failure,
-    /// `flip-bit`: flips one ciphertext bit in the result of one operation, once; everything after it is computed
-    /// with that.
+    /// Proposes, as the scheduler, transactions that nobody has.
+    BogusTransactions,
+    /// Proposes, as the scheduler, a batch whose root is not that of its transactions.
+    InvalidBatchRoot,
+    /// Announces an empty batch as soon as a round begins, whatever its rank.
+    Preempt,
+    /// Signs two votes for one proposal. Once.
+    EquivocateVote,
+    /// Signs, as the scheduler, two proposals of one round and sends both to everyone. Once.
+    EquivocateProposal,
+    /// Gossips, as the scheduler, another batch than it announces. Once.
+    EquivocateBatches,
+    /// Flips one ciphertext bit in the result of one operation, once; everything after it is computed with that.
     FlipBit,
-    /// `other-fft-plan`: evaluates with another FFT plan. Its known answers differ, so the node does not start; the
-    /// node applies it where it builds its backend, the worker knows nothing of it.
+    /// Serves every ciphertext with one flipped bit.
+    CorruptBlob,
+    /// Passes every proposal on a second time, with an altered byte.
+    TamperRelay,
+    /// Evaluates with another FFT plan. Its known answers differ, so the node does not start; the node applies it where
+    /// it builds its backend, the worker knows nothing of it.
     OtherFftPlan,
-    /// `crash-at=STEP`: ends the process at once, once in the life of its home directory, before or after a step, for
-    /// example `crash-at=after-persist`.
-    CrashAt(Where, CrashStep),
+    /// Ends the process at once at these points, once at each in the life of its home directory.
+    CrashAt(CrashPoints),
 }
 
-/// A text that is no fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no fault; there are wrong-root, wrong-root-scheduler, silent, failure, flip-bit, other-fft-plan and \
-     crash-at=STEP, where STEP is before- or after- and one of {steps}",
-    steps = CrashStep::names()
-)]
-pub struct UnknownFault(pub String);
+impl FaultKind {
+    /// Whether it is done once in the life of a home directory, unless rounds are given.
+    fn is_once(self) -> bool {
+        matches!(
+            self,
+            Self::WrongRoot
+                | Self::WrongRootScheduler
+                | Self::WrongRootBackup
+                | Self::EpochCheat
+                | Self::EquivocateVote
+                | Self::EquivocateProposal
+                | Self::EquivocateBatches
+        )
+    }
+
+    /// Whether it happens in a round, so that rounds can be given for it.
+    fn has_rounds(self) -> bool {
+        !matches!(self, Self::FlipBit | Self::CorruptBlob | Self::TamperRelay | Self::OtherFftPlan | Self::CrashAt(_))
+    }
+}
+
+/// A fault: what, and in which rounds. Its text is `KIND`, or `KIND@ROUNDS` with rounds as in [`Rounds`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What the node does.
+    pub kind: FaultKind,
+    /// When; `None` leaves it to the kind: once, or always.
+    pub rounds: Option<Rounds>,
+}
+
+impl From<FaultKind> for Fault {
+    fn from(kind: FaultKind) -> Self {
+        Self { kind, rounds: None }
+    }
+}
 
 /// A fault on a chain that is no localnet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the fault `{0}` is refused: this chain is no localnet")]
-pub struct FaultRefused(pub FaultKind);
+pub struct FaultRefused(pub Fault);
 
-impl FaultKind {
+impl Fault {
     /// Whether the fault may be used on a chain; `localnet` is the genesis parameter of that name.
     ///
     /// # Errors
@@ -56,50 +113,18 @@ impl FaultKind {
     }
 }
 
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WrongRoot => f.write_str("wrong-root"),
-            Self::WrongRootScheduler => f.write_str("wrong-root-scheduler"),
-            Self::Silent => f.write_str("silent"),
-            Self::Failure => f.write_str("failure"),
-            Self::FlipBit => f.write_str("flip-bit"),
-            Self::OtherFftPlan => f.write_str("other-fft-plan"),
-            Self::CrashAt(place, step) => write!(f, "crash-at={place}-{step}"),
-        }
-    }
+/// Another root than the given one: always the same for a node and another for each node, since liars that do not know
+/// of each other agree on nothing.
+fn wrong(root: Digest, node: &NodeId) -> Digest {
+    Digest::of_value(Domain::Simulation, &("wrong-root", root, node))
 }
 
-impl FromStr for FaultKind {
-    type Err = UnknownFault;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFault> {
-        let unknown = || UnknownFault(text.to_owned());
-        Ok(match text {
-            "wrong-root" => Self::WrongRoot,
-            "wrong-root-scheduler" => Self::WrongRootScheduler,
-            "silent" => Self::Silent,
-            "failure" => Self::Failure,
-            "flip-bit" => Self::FlipBit,
-            "other-fft-plan" => Self::OtherFftPlan,
-            other => {
-                let step = other.strip_prefix("crash-at=").ok_or_else(unknown)?;
-                let (place, step) = step.split_once('-').ok_or_else(unknown)?;
-                let place = match place {
-                    "before" => Where::Before,
-                    "after" => Where::After,
-                    _ => return Err(unknown()),
-                };
-                let step = CrashStep::ALL.into_iter().find(|s| s.name() == step).ok_or_else(unknown)?;
-                Self::CrashAt(place, step)
-            }
-        })
+/// A ciphertext with one flipped bit. The middle of the encoding is ciphertext; its ends may be framing.
+pub fn flip_bit(bytes: &mut [u8]) {
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
     }
-}
-
-/// Another root than the given one, and always the same: liars that do not know of each other agree on nothing else.
-pub(crate) fn wrong(root: Digest) -> Digest {
-    Digest::of_value(Domain::Simulation, &("wrong-root", root))
 }
 
 /// A backend whose first evaluation has one flipped bit: the fault `flip-bit`.
@@ -140,15 +165,11 @@ impl FheBackend for FlipBit {
         if evaluation.outputs.is_empty() || self.done.swap(true, Ordering::SeqCst) {
             return Ok(evaluation);
         }
-        // The middle of the encoding is ciphertext; its ends may be framing.
         if let Some(output) = evaluation.outputs.first_mut() {
-            let middle = output.len() / 2;
-            if let Some(byte) = output.get_mut(middle) {
-                *byte ^= 1;
-            }
+            flip_bit(output);
         }
         if let Some(leaf) = evaluation.leaves.last_mut() {
-            leaf.output = wrong(leaf.output);
+            leaf.output = Digest::of_value(Domain::Simulation, &("flip-bit", leaf.output));
         }
         Ok(evaluation)
     }

@@ -37,7 +37,7 @@ mod tasks;
 pub use crate::core::WorkerState;
 pub use event::{Action, Anchor, RoundView, Step, Work, WorkerConfig, WorkerEvent, WorkerStatus};
 pub use executor::Executor;
-pub use fault::{FaultKind, FlipBit};
+pub use fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit};
 pub use record::Record;
 pub use results::{ResultStore, RoundResult};
 pub use seams::{

@@ -58,6 +58,12 @@ pub trait Transport: Send + Sync + 'static {
         peer: NodeId,
         request: PeerRequest,
     ) -> impl Future<Output = Option<PeerResponse>> + Send;
+
+    /// A peer answered with what does not match the digest that was asked for. Best effort; a network that keeps no
+    /// scores has nothing to do.
+    fn blame(&self, _peer: NodeId) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// Why the chain could not be read.
@@ -147,7 +153,8 @@ pub trait Journal: Send + Sync {
     /// If the store fails or holds something else.
     fn load(&self) -> Result<Vec<Record>, StateError>;
 
-    /// `true` the first time that it is called with this name, over all restarts. For faults that happen once.
+    /// `true` the first time that it is called with this name, over all restarts. For deliberate faults that happen
+    /// once; an honest worker never calls it.
     ///
     /// # Errors
     /// If the store fails.

@@ -7,13 +7,12 @@
 use crate::core::WorkerState;
 use crate::event::{Action, RoundView, Step, Work, WorkerConfig, WorkerEvent};
 use crate::executor::Executor;
-use crate::fault::FaultKind;
 use crate::results::ResultStore;
 use crate::seams::{CrashPoint, CrashStep, Journal, Ledger, LedgerError, Pool, Transport, Where};
 use crate::tasks::{self, TaskEvent};
 use parallax_primitives::{Digest, NodeId, ParaTimeId, Round, limits};
 use parallax_rounds::SignedProposal;
-use parallax_runtime::{Abort, FheBackend, ParaTime};
+use parallax_runtime::{FheBackend, ParaTime};
 use parallax_state::{Database, StateError};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -69,8 +68,6 @@ pub struct WorkerSetup<L, T, P> {
     pub executor: Executor,
     /// Crash points.
     pub crash: Arc<dyn CrashPoint>,
-    /// A fault, on a localnet; the node has checked [`FaultKind::allowed`].
-    pub fault: Option<FaultKind>,
     /// The pause before a peer is asked again.
     pub retry: Duration,
 }
@@ -88,7 +85,6 @@ pub(crate) struct Context<L, T, P> {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) executor: Executor,
     pub(crate) crash: Arc<dyn CrashPoint>,
-    pub(crate) fault: Option<FaultKind>,
     pub(crate) retry: Duration,
     pub(crate) events: mpsc::Sender<TaskEvent>,
 }
@@ -96,17 +92,7 @@ pub(crate) struct Context<L, T, P> {
 impl<L, T, P> Context<L, T, P> {
     /// Passes a crash point.
     pub(crate) fn pass(&self, place: Where, step: CrashStep) -> Result<(), WorkerError> {
-        let fault = match self.fault {
-            // Once in the life of the home directory, or no restart would ever get past it.
-            Some(fault @ FaultKind::CrashAt(p, s)) if p == place && s == step => {
-                self.journal.once(&fault.to_string())?
-            }
-            _ => false,
-        };
-        if fault || self.crash.reached(place, step) {
-            return Err(WorkerError::Crashed(place, step));
-        }
-        Ok(())
+        if self.crash.reached(place, step) { Err(WorkerError::Crashed(place, step)) } else { Ok(()) }
     }
 
     pub(crate) async fn tell(&self, event: WorkerEvent) {
@@ -221,7 +207,6 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
             journal: setup.journal,
             executor: setup.executor,
             crash: setup.crash,
-            fault: setup.fault,
             retry: setup.retry,
             events: events_sender,
         };
@@ -348,10 +333,6 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                 Ok(())
             }),
             Action::SubmitCommitment(vote) => {
-                if context.fault == Some(FaultKind::Silent) {
-                    tracing::warn!(round = vote.commitment.round.0, "worker.fault_silent");
-                    return Ok(());
-                }
                 tracing::info!(round = vote.commitment.round.0, "worker.commit");
                 self.spawn(CrashStep::SubmitCommitment, async move {
                     context.ledger.commit(paratime, vec![vote]).await;
@@ -406,24 +387,8 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
     fn execute(&mut self, signed: SignedProposal, round: parallax_runtime::RoundContext) -> Result<(), WorkerError> {
         let Some(view) = self.core.view() else { return Ok(()) };
         let digest = signed.proposal.digest();
-        let mine = signed.proposal.scheduler == self.context.me;
-        let order = tasks::Order {
-            is_worker: view.state.committee().is_some_and(|c| c.is_worker(&self.context.me)),
-            max_gas: view.state.parameters().max_batch_gas,
-            signed,
-            round,
-            cancelled: Arc::default(),
-        };
-        if self.context.fault == Some(FaultKind::Failure) && !mine {
-            tracing::warn!(round = order.round.round.0, "worker.fault_failure");
-            let abort = Abort::InvalidBatch("the fault `failure` is set".to_owned());
-            let context = Arc::clone(&self.context);
-            self.spawn(CrashStep::StartExecution, async move {
-                context.tell(WorkerEvent::Aborted { proposal: digest, abort }).await;
-                Ok(())
-            });
-            return Ok(());
-        }
+        let order =
+            tasks::Order { max_gas: view.state.parameters().max_batch_gas, signed, round, cancelled: Arc::default() };
         let cancelled = Arc::clone(&order.cancelled);
         self.spawn(CrashStep::StartExecution, tasks::execute(Arc::clone(&self.context), order));
         // The task itself is not aborted: it hands the thread back once the work has seen the flag.

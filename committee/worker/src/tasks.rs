@@ -1,7 +1,6 @@
 //! What takes long: planning, fetching, executing, committing a state.
 
 use crate::event::WorkerEvent;
-use crate::fault::{FaultKind, wrong};
 use crate::results::RoundResult;
 use crate::seams::{CrashStep, Ledger, PeerRequest, Pool, Transport, Where};
 use crate::shell::{Context, WorkerError};
@@ -88,7 +87,10 @@ pub(crate) async fn fetch_batch<L: Ledger, T: Transport, P: Pool>(
                     break;
                 }
                 Ok(None) => {}
-                Err(_) => tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_batch"),
+                Err(_) => {
+                    tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_batch");
+                    context.transport.blame(peer).await;
+                }
             }
         }
         if transactions.is_none() {
@@ -107,7 +109,6 @@ pub(crate) async fn fetch_batch<L: Ledger, T: Transport, P: Pool>(
 pub(crate) struct Order {
     pub(crate) signed: SignedProposal,
     pub(crate) round: RoundContext,
-    pub(crate) is_worker: bool,
     pub(crate) max_gas: Gas,
     pub(crate) cancelled: Arc<AtomicBool>,
 }
@@ -171,7 +172,7 @@ fn run<L: Ledger, T: Transport, P: Pool>(
     let cancelled = || order.cancelled.load(Ordering::SeqCst);
     let started = std::time::Instant::now();
     let (results, runtime, fhe) = (&context.results, &*context.runtime, &*context.fhe);
-    let (mut outcome, execution) = steps::execute(results, runtime, fhe, header, round, order.max_gas, &cancelled)?;
+    let (outcome, execution) = steps::execute(results, runtime, fhe, header, round, order.max_gas, &cancelled)?;
     tracing::info!(
         round = round.round.0,
         transactions = header.transactions.len(),
@@ -185,27 +186,7 @@ fn run<L: Ledger, T: Transport, P: Pool>(
         context.pass(Where::After, CrashStep::StoreResult)
     };
     store().map_err(Stop::Fatal)?;
-    lie(context, order, &mut outcome)?;
     Ok((outcome, execution.messages))
-}
-
-/// The faults `wrong-root` and `wrong-root-scheduler`.
-fn lie<L, T, P>(context: &Context<L, T, P>, order: &Order, outcome: &mut Outcome) -> Result<(), StateError> {
-    let Some(fault) = context.fault else { return Ok(()) };
-    let mine = order.signed.proposal.scheduler == context.me;
-    let now = match fault {
-        FaultKind::WrongRoot => order.is_worker && !mine,
-        FaultKind::WrongRootScheduler => mine,
-        _ => false,
-    };
-    if let Outcome::Success { state_root, .. } = outcome
-        && now
-        && context.journal.once(&fault.to_string())?
-    {
-        tracing::warn!(round = order.round.round.0, "worker.fault_wrong_root");
-        *state_root = wrong(*state_root);
-    }
-    Ok(())
 }
 
 /// Commits the state after a round from what is held here.
@@ -303,7 +284,10 @@ async fn fetch_blobs<L: Ledger, T: Transport, P: Pool>(
                     break;
                 }
                 Ok(None) => {}
-                Err(_) => tracing::warn!(%peer, blob = %digest, "worker.peer_sent_a_corrupt_ciphertext"),
+                Err(_) => {
+                    tracing::warn!(%peer, blob = %digest, "worker.peer_sent_a_corrupt_ciphertext");
+                    context.transport.blame(*peer).await;
+                }
             }
         }
         let Some(bytes) = found else { return Ok(false) };

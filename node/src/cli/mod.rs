@@ -21,7 +21,7 @@ use parallax_localnet::cli::LocalnetCommand;
 use parallax_localnet::localnet::DEFAULT_DIR;
 use parallax_rpc::Client;
 use parallax_scheduler::cluster::Models;
-use parallax_worker::FaultKind;
+use parallax_worker::Fault;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,8 +77,8 @@ struct RunArgs {
     #[arg(long, value_name = "DIR")]
     home: PathBuf,
     /// Be dishonest; refused outside a localnet
-    #[arg(long, value_name = "KIND")]
-    fault: Option<FaultKind>,
+    #[arg(long, value_name = "KIND[@ROUNDS]")]
+    fault: Option<Fault>,
     /// Watch standard input and end when it does; set by a localnet's supervisor
     #[arg(long, hide = true)]
     supervised: bool,

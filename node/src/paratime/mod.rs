@@ -8,6 +8,7 @@ pub use seams::SharedPool;
 use crate::chain::Chain;
 use crate::consensus::Submitter;
 use crate::error::Refused;
+use crate::fault::TamperRelay;
 use crate::run::Tasks;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use parallax_consensus_app::genesis::ParaTimeDescriptor;
@@ -25,7 +26,8 @@ use parallax_scheduler::Scheduler;
 use parallax_state::{Namespace, StateError, StateView};
 use parallax_worker::shell::{WorkerReport, WorkerSetup};
 use parallax_worker::{
-    Executor, FaultKind, FlipBit, Input, NoCrash, ResultStore, StoreJournal, Worker, WorkerConfig, WorkerHandle,
+    CrashAt, CrashPoint, Dishonest, Executor, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit, Input, Journal,
+    NoCrash, ResultStore, StoreJournal, Worker, WorkerConfig, WorkerHandle,
 };
 use seams::{ChainLedger, PeerTransport};
 use std::collections::BTreeMap;
@@ -103,8 +105,9 @@ impl FheResources {
     ///
     /// # Errors
     /// [`Refused`] if the processor cannot run the profile; otherwise if the system refuses a thread.
-    pub fn new(threads: usize, paratimes: usize, fault: Option<FaultKind>) -> Result<Self> {
-        let plan = if fault == Some(FaultKind::OtherFftPlan) { FftPlan::Dif4 } else { FftPlan::Dif16 };
+    pub fn new(threads: usize, paratimes: usize, fault: Option<Fault>) -> Result<Self> {
+        let other = fault.is_some_and(|fault| fault.kind == FaultKind::OtherFftPlan);
+        let plan = if other { FftPlan::Dif4 } else { FftPlan::Dif16 };
         parallax_fhe::init(plan).map_err(|e| Refused::new(e.to_string()))?;
         Ok(Self {
             pool: FhePool::new(threads).map_err(|e| eyre!("the FHE threads could not be started: {e}"))?,
@@ -141,7 +144,7 @@ pub struct Parts<'a> {
     /// What its ParaTimes share for FHE.
     pub fhe: &'a Arc<FheResources>,
     /// A fault, on a localnet.
-    pub fault: Option<FaultKind>,
+    pub fault: Option<Fault>,
 }
 
 /// A program by its kind.
@@ -234,7 +237,8 @@ pub async fn start(
         // Away from the threads that also have to notice that the node is asked to end.
         tokio::task::spawn_blocking(move || backend(&fhe, &keys, &descriptor, &genesis)).await??
     };
-    if parts.fault == Some(FaultKind::FlipBit) {
+    let fault = parts.fault.map(|fault| fault.kind);
+    if fault == Some(FaultKind::FlipBit) {
         backend = Arc::new(FlipBit::new(backend));
     }
     if profile_digest(&genesis.profile) != descriptor.profile {
@@ -242,25 +246,34 @@ pub async fn start(
     }
     let chain = parts.chain;
     let pool = SharedPool::new(chain.context, id, chain.database.clone(), Arc::clone(&program));
+    let config = WorkerConfig {
+        chain: chain.context,
+        paratime: id,
+        key: parts.key.clone(),
+        flush_blocks: FLUSH_BLOCKS,
+        resubmit_blocks: RESUBMIT_BLOCKS,
+        retention_rounds: RETENTION_ROUNDS,
+    };
+    let journal: Arc<dyn Journal> = Arc::new(StoreJournal::open(Arc::clone(chain.database.store()), id)?);
+    // An honest node's surroundings are what they are; see `parallax_worker::fault`.
+    let dishonest = parts.fault.map(|fault| Dishonest::new(fault, &config, Arc::clone(&journal)));
+    let crash: Arc<dyn CrashPoint> = match fault {
+        Some(FaultKind::CrashAt(points)) => Arc::new(CrashAt::new(points, Arc::clone(&journal))),
+        _ => Arc::new(NoCrash),
+    };
+    let ledger = ChainLedger { chain: chain.clone(), submitter: parts.submitter.clone() };
+    let transport = PeerTransport { chain: chain.clone(), network: parts.network.clone() };
     let setup = WorkerSetup {
-        config: WorkerConfig {
-            chain: chain.context,
-            paratime: id,
-            key: parts.key.clone(),
-            flush_blocks: FLUSH_BLOCKS,
-            resubmit_blocks: RESUBMIT_BLOCKS,
-            retention_rounds: RETENTION_ROUNDS,
-        },
-        ledger: ChainLedger { chain: chain.clone(), submitter: parts.submitter.clone() },
-        transport: PeerTransport { chain: chain.clone(), network: parts.network.clone() },
+        config,
+        ledger: FaultyLedger::new(ledger, dishonest.clone()),
+        transport: FaultyTransport::new(transport, dishonest),
         pool: pool.clone(),
         runtime: Arc::clone(&program),
         fhe: Arc::clone(&backend),
         database: chain.database.clone(),
-        journal: Arc::new(StoreJournal::open(Arc::clone(chain.database.store()), id)?),
+        journal,
         executor: parts.fhe.execution.clone(),
-        crash: Arc::new(NoCrash),
-        fault: parts.fault,
+        crash,
         retry: RETRY,
     };
     let (worker, handle) = Worker::new(setup)?;
@@ -278,7 +291,8 @@ pub async fn start(
     });
     let name = |task: &str| format!("{task} of ParaTime {}", id.short());
     tasks.spawn(name("blocks"), blocks(handle.clone(), tip));
-    tasks.spawn(name("proposals"), proposals(handle, parts.network.clone(), chain.clone(), id));
+    let relay = (fault == Some(FaultKind::TamperRelay)).then(|| TamperRelay::new(parts.network.clone(), id));
+    tasks.spawn(name("proposals"), proposals(handle, parts.network.clone(), chain.clone(), id, relay));
     tasks.spawn(name("transactions"), transactions(Arc::clone(&host), parts.network.clone()));
     tasks.spawn(name("worker"), async move { Ok(worker.run().await?) });
     Ok(host)
@@ -328,9 +342,18 @@ fn judge(view: &dyn StateView, id: ParaTimeId, proposal: &Proposal) -> Result<Ju
 }
 
 /// Proposals that peers gossip: signed by whom they name, who may name itself; the worker checks the rest.
-async fn proposals(worker: WorkerHandle, network: Handle, chain: Chain, id: ParaTimeId) -> Result<()> {
+async fn proposals(
+    worker: WorkerHandle,
+    network: Handle,
+    chain: Chain,
+    id: ParaTimeId,
+    relay: Option<TamperRelay>,
+) -> Result<()> {
     let mut incoming = network.subscribe(Topic::Proposal(id)).await?;
     while let Some(message) = incoming.recv().await {
+        if let Some(relay) = &relay {
+            relay.pass_on(&message.bytes).await;
+        }
         let proposal = match codec::decode::<SignedProposal>("proposal", &message.bytes, limits::MAX_TX_BYTES) {
             Ok(proposal) if proposal.verify(chain.context, id) => proposal,
             Ok(_) | Err(_) => {

@@ -6,7 +6,7 @@ use crate::consensus::Submitter;
 use parallax_consensus_app::tx::Call;
 use parallax_consensus_app::{epoch, registry, rounds};
 use parallax_network::limits as network_limits;
-use parallax_network::{Handle, Request, Response, Topic, peer_id_of};
+use parallax_network::{Handle, PeerId, Penalty, Request, Response, Topic, peer_id_of};
 use parallax_primitives::{
     Address, ChainContext, Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode, limits,
 };
@@ -104,12 +104,7 @@ impl Transport for PeerTransport {
     }
 
     async fn request(&self, paratime: ParaTimeId, peer: NodeId, request: PeerRequest) -> Option<PeerResponse> {
-        let view = self.chain.view().ok()?;
-        let descriptor = registry::node(&view, &peer).ok()??;
-        let peer_id = peer_id_of(&descriptor.peer).ok()?;
-        if peer_id == self.network.local_peer() {
-            return None;
-        }
+        let peer_id = self.peer_id(&peer).filter(|id| *id != self.network.local_peer())?;
         let request = Request::Worker { paratime, body: encode(&request) };
         match self.network.request(peer_id, request).await {
             Ok(Response::Worker(body)) => {
@@ -121,6 +116,20 @@ impl Transport for PeerTransport {
                 None
             }
         }
+    }
+
+    async fn blame(&self, peer: NodeId) {
+        if let Some(peer_id) = self.peer_id(&peer) {
+            self.network.penalise(peer_id, Penalty::FalseContent).await;
+        }
+    }
+}
+
+impl PeerTransport {
+    /// A registered node on the network.
+    fn peer_id(&self, node: &NodeId) -> Option<PeerId> {
+        let view = self.chain.view().ok()?;
+        peer_id_of(&registry::node(&view, node).ok()??.peer).ok()
     }
 }
 

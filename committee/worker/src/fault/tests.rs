@@ -1,35 +1,54 @@
 use super::*;
+use crate::seams::{CrashStep, Where};
 use parallax_clear::{ClearBackend, ClearCipher};
+use parallax_primitives::Round;
 use parallax_runtime::{ClientCipher, InputKind, ProgramBuilder};
 
 #[test]
 fn every_fault_is_read_from_the_text_that_it_prints() {
-    let mut faults = vec![
-        FaultKind::WrongRoot,
-        FaultKind::WrongRootScheduler,
-        FaultKind::Silent,
-        FaultKind::Failure,
-        FaultKind::FlipBit,
-        FaultKind::OtherFftPlan,
-    ];
-    for step in CrashStep::ALL {
-        faults.push(FaultKind::CrashAt(Where::Before, step));
-        faults.push(FaultKind::CrashAt(Where::After, step));
+    let points = CrashStep::ALL.into_iter().flat_map(|s| [(Where::Before, s), (Where::After, s)]);
+    let single = points.clone().map(|(place, step)| CrashPoints::one(place, step));
+    let mut faults: Vec<Fault> = FaultKind::NAMED.into_iter().map(Fault::from).collect();
+    faults.extend(single.chain(CrashPoints::of(points)).map(|points| Fault::from(FaultKind::CrashAt(points))));
+    for kind in FaultKind::NAMED.into_iter().filter(|kind| kind.has_rounds()) {
+        for rounds in ["7", "7..10", "0.."] {
+            faults.push(Fault { kind, rounds: Some(rounds.parse().unwrap()) });
+        }
     }
     for fault in faults {
         assert_eq!(fault.to_string().parse(), Ok(fault));
     }
+}
+
+#[test]
+fn a_text_that_is_no_fault_is_refused_with_what_there_is() {
     for bad in ["", "wrong", "crash-at=", "crash-at=persist", "crash-at=during-persist", "crash-at=after-lunch"] {
-        let error = bad.parse::<FaultKind>().unwrap_err();
-        assert!(error.to_string().contains("crash-at=STEP"), "{error}");
+        let error = bad.parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains("crash-at=POINT") && error.contains("wrong-root"), "{error}");
     }
+    for bad in ["silent@", "silent@x", "silent@3..3", "silent@5..2", "silent@..4"] {
+        let error = bad.parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains("names no rounds") && error.contains("KIND@7..10"), "{error}");
+    }
+    let unbound = "flip-bit@3".parse::<Fault>().unwrap_err().to_string();
+    assert!(unbound.contains("`flip-bit` is not bound to rounds"), "{unbound}");
+}
+
+#[test]
+fn rounds_begin_with_the_first_and_end_before_the_last() {
+    let rounds: Rounds = "3..5".parse().unwrap();
+    let within = |n| rounds.contains(Round(n));
+    assert_eq!([within(2), within(3), within(4), within(5)], [false, true, true, false]);
+    let open: Rounds = "3..".parse().unwrap();
+    assert!(!open.contains(Round(2)) && open.contains(Round(u64::MAX)));
 }
 
 #[test]
 fn a_fault_is_refused_outside_a_localnet() {
-    assert_eq!(FaultKind::Silent.allowed(true), Ok(FaultKind::Silent));
-    let error = FaultKind::Silent.allowed(false).unwrap_err();
-    assert_eq!(error.to_string(), "the fault `silent` is refused: this chain is no localnet");
+    let fault: Fault = "silent@2".parse().unwrap();
+    assert_eq!(fault.allowed(true), Ok(fault));
+    let error = fault.allowed(false).unwrap_err();
+    assert_eq!(error.to_string(), "the fault `silent@2` is refused: this chain is no localnet");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::Anchor;
+use crate::fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport};
 use crate::seams::{LedgerState, NoCrash, PeerRequest, PeerResponse, StoreJournal};
 use parallax_clear::ClearBackend;
 use parallax_memory_store::MemoryStore;
@@ -11,7 +12,7 @@ use parallax_rounds::{
     SignedCommitment, Verified,
 };
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Execution, Plan, RoundContext, Trace, TxError, TxInfo, TxResult, trace};
+use parallax_runtime::{Abort, Execution, Plan, RoundContext, Trace, TxError, TxInfo, TxResult, trace};
 use parallax_state::{Changes, Namespace, Overlay, StateView, Store};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -244,7 +245,7 @@ impl Pool for ToyPool {
 pub(super) struct Node {
     pub(super) store: MemoryStore,
     pub(super) pool: ToyPool,
-    pub(super) fault: Option<FaultKind>,
+    pub(super) fault: Option<Fault>,
     pub(super) crashes: usize,
     pub(super) error: Option<WorkerError>,
     task: Option<tokio::task::JoinHandle<Result<(), WorkerError>>>,
@@ -261,7 +262,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(faults: &[(usize, FaultKind)]) -> Self {
+    pub(super) fn new(faults: &[(usize, Fault)]) -> Self {
         let parameters = RoundParameters {
             workers: 2,
             backups: 3,
@@ -314,25 +315,31 @@ impl Network {
         let node = &mut self.nodes[n];
         node.store = node.store.reopen();
         let store: Arc<dyn Store> = Arc::new(node.store.clone());
+        let journal: Arc<dyn Journal> = Arc::new(StoreJournal::open(Arc::clone(&store), paratime()).unwrap());
+        let config = WorkerConfig {
+            chain: CHAIN,
+            paratime: paratime(),
+            key: key(n),
+            flush_blocks: 0,
+            resubmit_blocks: 10,
+            retention_rounds: 2,
+        };
+        let dishonest = node.fault.map(|fault| Dishonest::new(fault, &config, Arc::clone(&journal)));
+        let crash: Arc<dyn CrashPoint> = match node.fault.map(|fault| fault.kind) {
+            Some(FaultKind::CrashAt(points)) => Arc::new(CrashAt::new(points, Arc::clone(&journal))),
+            _ => Arc::new(NoCrash),
+        };
         let setup = WorkerSetup {
-            config: WorkerConfig {
-                chain: CHAIN,
-                paratime: paratime(),
-                key: key(n),
-                flush_blocks: 0,
-                resubmit_blocks: 10,
-                retention_rounds: 2,
-            },
-            ledger: ToyLedger(Arc::clone(&self.chain)),
-            transport: self.wire.clone(),
+            config,
+            ledger: FaultyLedger::new(ToyLedger(Arc::clone(&self.chain)), dishonest.clone()),
+            transport: FaultyTransport::new(self.wire.clone(), dishonest),
             pool: node.pool.clone(),
             runtime: Arc::new(Toy { salt: if self.decays == Some(n) { node.crashes } else { 0 } }),
             fhe: Arc::new(ClearBackend::new(vec![KEY])),
-            database: Database::open(Arc::clone(&store)).unwrap(),
-            journal: Arc::new(StoreJournal::open(store, paratime()).unwrap()),
+            database: Database::open(store).unwrap(),
+            journal,
             executor: self.executor.clone(),
-            crash: Arc::new(NoCrash),
-            fault: node.fault,
+            crash,
             retry: Duration::from_millis(5),
         };
         let (worker, handle) = Worker::new(setup).unwrap();

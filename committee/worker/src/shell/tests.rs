@@ -2,10 +2,19 @@
 
 use super::testing::*;
 use super::*;
-use parallax_rounds::{BlockKind, ChargeReason, Effect, FailReason};
+use crate::fault::{CrashPoints, Fault, FaultKind};
+use parallax_rounds::{BlockKind, ChargeReason, DiscrepancyCause, Effect, FailReason};
 
 fn transactions(n: u8) -> Vec<Vec<u8>> {
     (0..n).map(|i| vec![i; 40]).collect()
+}
+
+fn fault(text: &str) -> Fault {
+    text.parse().unwrap()
+}
+
+fn crash_at(place: Where, step: CrashStep) -> Fault {
+    FaultKind::CrashAt(CrashPoints::one(place, step)).into()
 }
 
 /// Submits, runs until everything is executed everywhere, and compares the states.
@@ -31,7 +40,7 @@ async fn honest_nodes_execute_everything_in_clean_rounds_and_all_states_agree() 
 #[tokio::test]
 async fn a_lying_worker_is_outvoted_slashed_and_follows_the_accepted_state() {
     for liar in [0, 1] {
-        let mut network = Network::new(&[(liar, FaultKind::WrongRoot)]);
+        let mut network = Network::new(&[(liar, FaultKind::WrongRoot.into())]);
         let all = transactions(8);
         run(&mut network, &all).await;
         let chain = lock(&network.chain);
@@ -43,7 +52,7 @@ async fn a_lying_worker_is_outvoted_slashed_and_follows_the_accepted_state() {
 
 #[tokio::test]
 async fn a_lying_scheduler_fails_its_round_and_the_next_one_executes_its_transactions() {
-    let mut network = Network::new(&[(1, FaultKind::WrongRootScheduler)]);
+    let mut network = Network::new(&[(1, FaultKind::WrongRootScheduler.into())]);
     let all = transactions(4);
     run(&mut network, &all).await;
     let chain = lock(&network.chain);
@@ -54,7 +63,7 @@ async fn a_lying_scheduler_fails_its_round_and_the_next_one_executes_its_transac
 
 #[tokio::test]
 async fn a_silent_node_costs_time_and_liveness_and_no_result() {
-    let mut network = Network::new(&[(1, FaultKind::Silent)]);
+    let mut network = Network::new(&[(1, FaultKind::Silent.into())]);
     let all = transactions(2);
     run(&mut network, &all).await;
     let chain = lock(&network.chain);
@@ -69,7 +78,7 @@ async fn a_silent_node_costs_time_and_liveness_and_no_result() {
 
 #[tokio::test]
 async fn a_worker_that_votes_failure_is_outvoted_without_a_timeout_or_a_slash() {
-    let mut network = Network::new(&[(0, FaultKind::Failure)]);
+    let mut network = Network::new(&[(0, fault("failure@1"))]);
     let all = transactions(2);
     run(&mut network, &all).await;
     let chain = lock(&network.chain);
@@ -77,6 +86,128 @@ async fn a_worker_that_votes_failure_is_outvoted_without_a_timeout_or_a_slash() 
     assert_eq!(chain.count(|e| *e == Effect::ChargeLiveness { node: key(0).public(), reason }), 1);
     assert_eq!(chain.slashed(), []);
     assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. })), 0);
+}
+
+/// What a network of five comes to with these faults: in round 1 node 1 has rank 0, node 0 rank 1.
+async fn with(faults: &[(usize, &str)]) -> Network {
+    let faults: Vec<_> = faults.iter().map(|(n, text)| (*n, fault(text))).collect();
+    let mut network = Network::new(&faults);
+    run(&mut network, &transactions(5)).await;
+    network
+}
+
+fn charges(chain: &Chain) -> Vec<(usize, ChargeReason)> {
+    let node = |id: &NodeId| (0..5).find(|n| key(*n).public() == *id).unwrap();
+    let mut all: Vec<_> = chain
+        .effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::ChargeLiveness { node: id, reason } => Some((node(id), *reason)),
+            _ => None,
+        })
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn discrepancies(chain: &Chain) -> Vec<DiscrepancyCause> {
+    let cause = |e: &Effect| match e {
+        Effect::Discrepancy { cause, .. } => Some(*cause),
+        _ => None,
+    };
+    chain.effects.iter().filter_map(cause).collect()
+}
+
+fn dropped(chain: &Chain) -> usize {
+    chain.count(|e| matches!(e, Effect::ProposalDropped { .. }))
+}
+
+#[tokio::test]
+async fn a_runaway_or_a_scheduler_of_bogus_transactions_loses_its_turn_and_nothing_else() {
+    for kind in ["runaway@1", "bogus-transactions@1"] {
+        let network = with(&[(1, kind)]).await;
+        let chain = lock(&network.chain);
+        assert_eq!(dropped(&chain), 1, "{kind}");
+        assert_eq!(charges(&chain), [(1, ChargeReason::SchedulerSilent)], "{kind}");
+        assert_eq!((chain.slashed(), discrepancies(&chain)), (vec![], vec![]), "{kind}");
+        assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal, "{kind}: the next rank schedules");
+    }
+}
+
+#[tokio::test]
+async fn a_proposal_with_another_batch_root_never_goes_live() {
+    let network = with(&[(1, "invalid-batch-root@1")]).await;
+    let chain = lock(&network.chain);
+    let ranks = |e: &Effect| matches!(e, Effect::Announced { rank: 1, .. });
+    assert_eq!((dropped(&chain), chain.count(ranks)), (0, 1), "the next rank schedules");
+    assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal);
+    assert_eq!(chain.slashed(), []);
+}
+
+#[tokio::test]
+async fn a_straggler_costs_a_timeout_as_a_worker_and_its_turn_as_the_scheduler() {
+    let network = with(&[(0, "straggler@1")]).await;
+    {
+        let chain = lock(&network.chain);
+        assert_eq!(discrepancies(&chain), [DiscrepancyCause::Timeout]);
+        assert_eq!(charges(&chain), [(0, ChargeReason::WorkerAbsent)]);
+    }
+    let network = with(&[(1, "straggler@1")]).await;
+    let chain = lock(&network.chain);
+    assert_eq!(discrepancies(&chain), [DiscrepancyCause::Timeout], "late as the scheduler, and then as a worker");
+    assert_eq!(charges(&chain), [(1, ChargeReason::SchedulerSilent), (1, ChargeReason::WorkerAbsent)]);
+    assert_eq!((chain.slashed(), chain.blocks[&Round(1)].kind), (vec![], BlockKind::Normal));
+}
+
+#[tokio::test]
+async fn a_schedulers_failure_is_refused_and_costs_its_turn() {
+    let network = with(&[(1, "failure@1")]).await;
+    let chain = lock(&network.chain);
+    assert_eq!(dropped(&chain), 1);
+    assert_eq!(discrepancies(&chain), [DiscrepancyCause::Failures], "it fails at the next rank's batch too");
+    assert_eq!(charges(&chain), [(1, ChargeReason::SchedulerSilent), (1, ChargeReason::Failure)]);
+    assert_eq!((chain.slashed(), chain.blocks[&Round(1)].kind), (vec![], BlockKind::Normal));
+}
+
+#[tokio::test]
+async fn a_backups_vote_that_is_made_up_is_outvoted_and_slashed_even_when_it_comes_early() {
+    let network = with(&[(0, "failure@1"), (3, "wrong-root-backup@1")]).await;
+    let chain = lock(&network.chain);
+    assert_eq!(chain.slashed(), [key(3).public()]);
+    assert_eq!(charges(&chain), [(0, ChargeReason::Failure)]);
+    assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal);
+}
+
+#[tokio::test]
+async fn two_liars_agree_on_nothing_and_both_are_slashed() {
+    let network = with(&[(0, "wrong-root@1"), (3, "wrong-root-backup@1")]).await;
+    let chain = lock(&network.chain);
+    let mut slashed = chain.slashed();
+    slashed.sort_unstable();
+    let mut liars = vec![key(0).public(), key(3).public()];
+    liars.sort_unstable();
+    assert_eq!(slashed, liars);
+    assert_eq!(discrepancies(&chain), [DiscrepancyCause::Votes]);
+}
+
+#[tokio::test]
+async fn a_rank_that_announces_before_its_window_gains_nothing() {
+    let network = with(&[(0, "preempt"), (1, "preempt")]).await;
+    let chain = lock(&network.chain);
+    assert_eq!(chain.count(|e| matches!(e, Effect::Announced { rank: 1, .. })), 0, "refused until its window");
+    assert!(chain.effects.iter().all(|e| !matches!(e, Effect::Fail { .. })));
+    assert_eq!(charges(&chain), []);
+}
+
+#[tokio::test]
+async fn another_batch_in_gossip_than_on_chain_makes_nobody_wrong() {
+    for kind in ["equivocate-batches@1", "equivocate-proposal@1"] {
+        let network = with(&[(1, kind)]).await;
+        let chain = lock(&network.chain);
+        assert_eq!((chain.slashed(), discrepancies(&chain)), (vec![], vec![]), "{kind}");
+        assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal, "{kind}");
+    }
 }
 
 #[tokio::test]
@@ -91,7 +222,7 @@ async fn a_corrupt_ciphertext_from_a_peer_is_detected_and_fetched_elsewhere() {
 
 /// Every node crashes once before or after this step; then everything must still end right.
 async fn crash_everyone_at(place: Where, step: CrashStep) -> usize {
-    let faults: Vec<_> = (0..5).map(|n| (n, FaultKind::CrashAt(place, step))).collect();
+    let faults: Vec<_> = (0..5).map(|n| (n, crash_at(place, step))).collect();
     let mut network = Network::new(&faults);
     let all = transactions(11);
     run(&mut network, &all).await;
@@ -125,7 +256,7 @@ async fn a_crash_of_every_node_at_any_step_loses_nothing_and_makes_nobody_an_equ
 #[tokio::test]
 async fn a_node_that_would_vote_otherwise_after_a_crash_sends_its_first_vote_again() {
     for (place, step) in [(Where::After, CrashStep::Persist), (Where::Before, CrashStep::SubmitCommitment)] {
-        let mut network = Network::new(&[(0, FaultKind::CrashAt(place, step))]);
+        let mut network = Network::new(&[(0, crash_at(place, step))]);
         network.decays = Some(0);
         let all = transactions(3);
         run(&mut network, &all).await;
@@ -158,7 +289,6 @@ async fn a_node_without_genesis_state_is_told_so() {
         journal: Arc::new(crate::StoreJournal::open(store, paratime()).unwrap()),
         executor: Executor::new(1).unwrap(),
         crash: Arc::new(crate::NoCrash),
-        fault: None,
         retry: Duration::from_millis(1),
     };
     let Err(error) = Worker::new(setup) else { panic!("there is no genesis") };
