@@ -90,6 +90,9 @@ pub struct FixtureArgs {
     /// Blocks that a round without FHE work may take
     #[arg(long, default_value_t = Fixture::default().round_timeout)]
     pub round_timeout: u64,
+    /// Blocks from one round to the next without work, at most [default: what the windows of all ranks need, twice]
+    #[arg(long)]
+    pub max_round_interval: Option<u64>,
 }
 
 impl From<&FixtureArgs> for Fixture {
@@ -108,6 +111,7 @@ impl From<&FixtureArgs> for Fixture {
             stragglers: args.stragglers,
             proposer_timeout: args.proposer_timeout,
             round_timeout: args.round_timeout,
+            max_round_interval: args.max_round_interval,
             ..Self::default()
         }
     }

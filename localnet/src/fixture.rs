@@ -59,6 +59,8 @@ pub struct Fixture {
     pub proposer_timeout: u64,
     /// Blocks that a round without FHE work may take.
     pub round_timeout: u64,
+    /// Blocks from one round to the next without work, at most; `None` takes the usual number.
+    pub max_round_interval: Option<u64>,
     /// Whether nodes can be cut off from each other: they are connected through relays of the supervisor.
     pub links: bool,
 }
@@ -83,6 +85,7 @@ impl Default for Fixture {
             stragglers: localnet_rounds().allowed_stragglers,
             proposer_timeout: localnet_rounds().proposer_timeout,
             round_timeout: localnet_rounds().round_timeout,
+            max_round_interval: None,
             links: false,
         }
     }
@@ -167,7 +170,7 @@ impl Fixture {
             return bad("--block-interval-ms", "intervals, PBS and jobs must be at least 1".to_owned());
         }
         if let Err(e) = self.rounds().validate() {
-            return bad("--stragglers, --proposer-timeout or --round-timeout", e.to_string());
+            return bad("--stragglers, --proposer-timeout, --round-timeout or --max-round-interval", e.to_string());
         }
         let nodes = self.nodes().len();
         if self.links && nodes > crate::links::MAX_NODES {
@@ -196,7 +199,9 @@ impl Fixture {
             round_timeout: self.round_timeout,
             gas_per_block: Gas(self.pbs_per_block.saturating_mul(PBS)),
             max_batch_gas: Gas(self.max_batch_pbs.saturating_mul(PBS)),
-            max_round_interval: usual.max_round_interval.max(windows.saturating_mul(2)),
+            max_round_interval: self
+                .max_round_interval
+                .unwrap_or(usual.max_round_interval.max(windows.saturating_mul(2))),
             ..usual
         }
     }
