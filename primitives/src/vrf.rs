@@ -4,6 +4,10 @@
 use crate::hash::{Digest, Domain};
 use crate::ids::hex_text;
 use borsh::{BorshDeserialize, BorshSerialize};
+use merlin::Transcript;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use schnorrkel::context::attach_rng;
 use schnorrkel::vrf::{VRFPreOut, VRFProof};
 use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey, signing_context};
 use serde::{Deserialize, Serialize};
@@ -61,6 +65,15 @@ impl VrfSecretKey {
         let (inout, proof, _) = self.0.vrf_sign(signing_context(label().as_bytes()).bytes(&input.0));
         VrfOutput { preout: inout.to_preout().to_bytes(), proof: proof.to_bytes().to_vec() }
     }
+
+    /// The same with a proof that depends on nothing else: the nonce comes from key, input and `entropy` instead of
+    /// the system's randomness. For simulations, in which a run has to be repeated bit by bit.
+    pub fn evaluate_with(&self, input: &Digest, entropy: [u8; 32]) -> VrfOutput {
+        // The extra transcript is the one that `vrf_sign` takes.
+        let extra = attach_rng(Transcript::new(b"VRF"), StdRng::from_seed(entropy));
+        let (inout, proof, _) = self.0.vrf_sign_extra(signing_context(label().as_bytes()).bytes(&input.0), extra);
+        VrfOutput { preout: inout.to_preout().to_bytes(), proof: proof.to_bytes().to_vec() }
+    }
 }
 
 impl VrfPublicKey {
@@ -88,5 +101,16 @@ mod tests {
         assert_eq!(a.public().verify(&x, &a.evaluate(&x)), Some(value), "one output a key and input");
         assert_eq!(b.public().verify(&x, &output), None);
         assert_eq!(a.public().verify(&y, &output), None);
+    }
+
+    #[test]
+    fn with_given_entropy_the_proof_too_is_always_the_same_and_verifies() {
+        let (key, input) = (VrfSecretKey::from_seed([1; 32]), Digest([1; 32]));
+        let output = key.evaluate_with(&input, [7; 32]);
+        assert_eq!(output, key.evaluate_with(&input, [7; 32]));
+        assert_ne!(output.proof, key.evaluate_with(&input, [8; 32]).proof);
+        let value = key.public().verify(&input, &output);
+        assert_eq!(value, key.public().verify(&input, &key.evaluate(&input)));
+        assert!(value.is_some());
     }
 }

@@ -371,7 +371,7 @@ impl World {
             if *proven < target && !(dark && v > 0) {
                 *proven = target;
                 outbox.retain(|_| false);
-                let call = Call::BeaconProof { epoch: target, output: operator.vrf.evaluate(&input) };
+                let call = Call::BeaconProof { epoch: target, output: operator.vrf.evaluate_with(&input, input.0) };
                 let price = price(&call, &self.chain.parameters);
                 outbox.push(call, price);
             }
