@@ -67,6 +67,78 @@ impl ClearBackend {
         }
         Ok(())
     }
+
+    /// Evaluates, with a flipped bit in the first result of operation `flip`.
+    fn run(
+        &self,
+        flip: Option<usize>,
+        key: KeyId,
+        program: &Program,
+        inputs: &[&[u8]],
+        rerandomization: &ReRandomization,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, FheError> {
+        self.accepted(key)?;
+        let program_digest = program.digest();
+        self.check_noise(program, program_digest)?;
+        if inputs.len() != program.inputs().len() {
+            let reason = format!("{} inputs given, the program takes {}", inputs.len(), program.inputs().len());
+            return Err(FheError::BadInput { index: inputs.len(), reason });
+        }
+        let (mut values, mut digests, mut ciphers) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (kind, bytes)) in program.inputs().iter().zip(inputs).enumerate() {
+            ciphers.push(blob_digest(bytes));
+            for (at, block) in (0u64..).zip(input_blocks(key, *kind, index, bytes)?) {
+                let number = i64::from(block.value);
+                digests.push(digest_of(&Value { number, mask: block.mask }));
+                let mask = Digest::of_value(
+                    Domain::Simulation,
+                    &("rerandomize", rerandomization.seed, index as u64, at, block.mask),
+                );
+                values.push(Value { number, mask });
+            }
+        }
+        for (index, op) in program.ops().iter().enumerate() {
+            if index % POLL_EVERY == 0 && cancelled() {
+                return Err(FheError::Cancelled);
+            }
+            let get = |id: &ValueId| values.get(id.0 as usize).map(|v| v.number);
+            let results = numbers(op, &get)
+                .ok_or_else(|| FheError::Library(format!("operation {index} has an argument outside its domain")))?;
+            let masks: Vec<Option<Digest>> =
+                op.arguments().iter().map(|id| values.get(id.0 as usize).map(|v| v.mask)).collect();
+            for (which, number) in (0u64..).zip(results) {
+                let mut mask = Digest::of_value(Domain::Simulation, &("op", key, op, &masks, which));
+                if flip == Some(index) && which == 0 {
+                    mask.0[0] ^= 1;
+                }
+                if let Some(fact) = program.facts().get(values.len())
+                    && !(fact.min..=fact.max).contains(&number)
+                {
+                    let (min, max) = (fact.min, fact.max);
+                    let text = format!("a result of operation {index} left the range {min}..={max} claimed for it");
+                    return Err(FheError::Library(text));
+                }
+                let value = Value { number, mask };
+                digests.push(digest_of(&value));
+                values.push(value);
+            }
+        }
+        let mut outputs = Vec::with_capacity(program.outputs().len());
+        for blocks in program.outputs() {
+            let block = |id: &ValueId| {
+                let value = values.get(id.0 as usize)?;
+                Some(Block { value: u8::try_from(value.number).ok()?, mask: value.mask })
+            };
+            let blocks = blocks.iter().map(block).collect::<Option<Vec<_>>>();
+            let blocks = blocks.ok_or_else(|| FheError::Library("an output is not four bits".to_owned()))?;
+            outputs.push(encode_stored(key, blocks));
+        }
+        let stored: Vec<Digest> = outputs.iter().map(|bytes| blob_digest(bytes)).collect();
+        let leaves = trace::leaves(program, &ciphers, &digests, &stored)
+            .ok_or_else(|| FheError::Library("the digests do not fit the program".to_owned()))?;
+        Ok(Evaluation { outputs, leaves, pbs: program.pbs() })
+    }
 }
 
 /// The blocks of one input, before re-randomisation.
@@ -222,64 +294,18 @@ impl FheBackend for ClearBackend {
         rerandomization: &ReRandomization,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Evaluation, FheError> {
-        self.accepted(key)?;
-        let program_digest = program.digest();
-        self.check_noise(program, program_digest)?;
-        if inputs.len() != program.inputs().len() {
-            let reason = format!("{} inputs given, the program takes {}", inputs.len(), program.inputs().len());
-            return Err(FheError::BadInput { index: inputs.len(), reason });
-        }
-        let (mut values, mut digests, mut ciphers) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (kind, bytes)) in program.inputs().iter().zip(inputs).enumerate() {
-            ciphers.push(blob_digest(bytes));
-            for (at, block) in (0u64..).zip(input_blocks(key, *kind, index, bytes)?) {
-                let number = i64::from(block.value);
-                digests.push(digest_of(&Value { number, mask: block.mask }));
-                let mask = Digest::of_value(
-                    Domain::Simulation,
-                    &("rerandomize", rerandomization.seed, index as u64, at, block.mask),
-                );
-                values.push(Value { number, mask });
-            }
-        }
-        for (index, op) in program.ops().iter().enumerate() {
-            if index % POLL_EVERY == 0 && cancelled() {
-                return Err(FheError::Cancelled);
-            }
-            let get = |id: &ValueId| values.get(id.0 as usize).map(|v| v.number);
-            let results = numbers(op, &get)
-                .ok_or_else(|| FheError::Library(format!("operation {index} has an argument outside its domain")))?;
-            let masks: Vec<Option<Digest>> =
-                op.arguments().iter().map(|id| values.get(id.0 as usize).map(|v| v.mask)).collect();
-            for (which, number) in (0u64..).zip(results) {
-                let mut mask = Digest::of_value(Domain::Simulation, &("op", key, op, &masks, which));
-                if self.flip == Some(index) && which == 0 {
-                    mask.0[0] ^= 1;
-                }
-                if let Some(fact) = program.facts().get(values.len())
-                    && !(fact.min..=fact.max).contains(&number)
-                {
-                    let (min, max) = (fact.min, fact.max);
-                    let text = format!("a result of operation {index} left the range {min}..={max} claimed for it");
-                    return Err(FheError::Library(text));
-                }
-                let value = Value { number, mask };
-                digests.push(digest_of(&value));
-                values.push(value);
-            }
-        }
-        let leaves = trace::leaves(program, &ciphers, &digests)
-            .ok_or_else(|| FheError::Library("the digests do not fit the program".to_owned()))?;
-        let mut outputs = Vec::with_capacity(program.outputs().len());
-        for blocks in program.outputs() {
-            let block = |id: &ValueId| {
-                let value = values.get(id.0 as usize)?;
-                Some(Block { value: u8::try_from(value.number).ok()?, mask: value.mask })
-            };
-            let blocks = blocks.iter().map(block).collect::<Option<Vec<_>>>();
-            let blocks = blocks.ok_or_else(|| FheError::Library("an output is not four bits".to_owned()))?;
-            outputs.push(encode_stored(key, blocks));
-        }
-        Ok(Evaluation { outputs, leaves, pbs: program.pbs() })
+        self.run(self.flip, key, program, inputs, rerandomization, cancelled)
+    }
+
+    fn evaluate_flipped(
+        &self,
+        op: usize,
+        key: KeyId,
+        program: &Program,
+        inputs: &[&[u8]],
+        rerandomization: &ReRandomization,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, FheError> {
+        self.run(Some(op), key, program, inputs, rerandomization, cancelled)
     }
 }

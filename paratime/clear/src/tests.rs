@@ -45,7 +45,7 @@ fn tables_compute_what_they_say_for_every_argument() {
             assert_eq!(opened(&done, 0, 2), [if x >= y { 5 } else { 0 }, (x * x) % 16]);
             assert_eq!(opened(&done, 1, 2), [x % 8, 7 - x % 8]);
             assert_eq!(done.pbs, program.pbs());
-            assert_eq!(done.leaves.len(), program.inputs().len() + program.ops().len());
+            assert_eq!(done.leaves.len(), program.inputs().len() + program.ops().len() + program.outputs().len());
         }
     }
 }

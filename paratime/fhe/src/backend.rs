@@ -141,14 +141,43 @@ impl FheBackend for TfheBackend {
         rerandomization: &ReRandomization,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Evaluation, FheError> {
+        self.run(None, key, program, inputs, rerandomization, cancelled)
+    }
+
+    fn evaluate_flipped(
+        &self,
+        op: usize,
+        key: KeyId,
+        program: &Program,
+        inputs: &[&[u8]],
+        rerandomization: &ReRandomization,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, FheError> {
+        self.run(Some(op), key, program, inputs, rerandomization, cancelled)
+    }
+}
+
+impl TfheBackend {
+    /// Evaluates, with a flipped bit in the first result of operation `flip`.
+    fn run(
+        &self,
+        flip: Option<usize>,
+        key: KeyId,
+        program: &Program,
+        inputs: &[&[u8]],
+        rerandomization: &ReRandomization,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, FheError> {
         let keys = self.keys(key)?;
         let decoded = decode_inputs(key, program, inputs)?;
         let ciphers: Vec<Digest> = inputs.iter().map(|bytes| parallax_runtime::trace::block_digest(bytes)).collect();
-        let outcome = evaluate(&self.pool, &keys.material, program, decoded, &rerandomization.seed, cancelled)?;
+        let seed = &rerandomization.seed;
+        let outcome = evaluate(&self.pool, &keys.material, program, decoded, (seed, flip), cancelled)?;
         let outputs: Option<Vec<Vec<u8>>> =
             outcome.outputs.iter().map(|blocks| encode_stored(key, blocks.iter().map(|b| b.as_slice()))).collect();
         let outputs = outputs.ok_or_else(|| FheError::Library("an output has more than 65535 blocks".to_owned()))?;
-        let leaves = leaves(program, &ciphers, &outcome.digests)
+        let stored: Vec<Digest> = outputs.iter().map(|bytes| parallax_runtime::trace::block_digest(bytes)).collect();
+        let leaves = leaves(program, &ciphers, &outcome.digests, &stored)
             .ok_or_else(|| FheError::Library("the values do not fit the program".to_owned()))?;
         tracing::debug!(program = %program.digest().short(), pbs = program.pbs(), "fhe.evaluated");
         Ok(Evaluation { outputs, leaves, pbs: program.pbs() })

@@ -61,17 +61,18 @@ fn failed(error: BatchError) -> FheError {
     }
 }
 
-/// Evaluates `program`; `inputs` are in its order and have the right number of blocks.
+/// Evaluates `program`; `inputs` are in its order and have the right number of blocks. With `flip`, one bit of the first
+/// result of that operation is flipped.
 pub(crate) fn evaluate(
     pool: &FhePool,
     keys: &Arc<Material>,
     program: &Program,
     inputs: Vec<Input>,
-    seed: &Digest,
+    (seed, flip): (&Digest, Option<usize>),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Outcome, FheError> {
     let blocks = prepare(pool, keys, inputs, seed, cancelled)?;
-    run(pool, keys, program, blocks, cancelled)
+    run(pool, keys, program, blocks, flip, cancelled)
 }
 
 /// Re-randomises the inputs and expands lists. The values of all inputs in order.
@@ -125,6 +126,7 @@ fn run(
     keys: &Arc<Material>,
     program: &Program,
     inputs: Results,
+    flip: Option<usize>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Outcome, FheError> {
     let count = program.value_count();
@@ -137,7 +139,14 @@ fn run(
         while let Some(i) = state.ready.pop_front() {
             let arguments = state.arguments(&ops[i]).ok_or_else(|| broken(i))?;
             let (keys, ops) = (Arc::clone(keys), Arc::clone(&ops));
-            batch.submit(i, move || Ok(apply(&keys, &ops[i], &arguments)?.into_iter().map(with_digest).collect()));
+            let flipped = flip == Some(i);
+            batch.submit(i, move || {
+                let mut results = apply(&keys, &ops[i], &arguments)?;
+                if flipped && let Some(word) = results.first_mut().and_then(|words| words.first_mut()) {
+                    *word ^= 1;
+                }
+                Ok(results.into_iter().map(with_digest).collect())
+            });
             started += 1;
         }
         if started == finished {

@@ -35,7 +35,7 @@ pub struct ReRandomization {
 pub struct Evaluation {
     /// One ciphertext an output, in the stored form.
     pub outputs: Vec<Vec<u8>>,
-    /// One leaf an input, then one an operation, in program order: what [`crate::trace::leaves`] makes.
+    /// One leaf an input, one an operation, one an output, in program order: what [`crate::trace::leaves`] makes.
     pub leaves: Vec<TraceLeaf>,
     /// Programmable bootstraps spent.
     pub pbs: u64,
@@ -123,6 +123,24 @@ pub trait FheBackend: Send + Sync {
         rerandomization: &ReRandomization,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Evaluation, FheError>;
+
+    /// Evaluates as [`FheBackend::evaluate`] does, but flips one bit of the first result of operation `op`, as a broken
+    /// processor would; everything after it is computed with that. For the faults of a localnet and for tests.
+    ///
+    /// # Errors
+    /// [`FheError`]; [`FheError::Library`] from a backend that cannot do this.
+    fn evaluate_flipped(
+        &self,
+        op: usize,
+        key: KeyId,
+        program: &Program,
+        inputs: &[&[u8]],
+        rerandomization: &ReRandomization,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Evaluation, FheError> {
+        let _ = (op, key, program, inputs, rerandomization, cancelled);
+        Err(FheError::Library(format!("the backend {} cannot flip a bit on purpose", self.profile().backend)))
+    }
 }
 
 /// Encrypts on the client.

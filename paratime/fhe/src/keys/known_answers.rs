@@ -209,7 +209,8 @@ pub(crate) fn compute(
     };
     let mut answers =
         vec![KnownAnswer { operation: "verify".to_owned(), digest: block_digest(&[u8::from(verdict.is_ok())]) }];
-    let outcome = evaluate(pool, keys, &program, operands, &inputs.seed, &|| false).map_err(|e| e.to_string())?;
+    let outcome =
+        evaluate(pool, keys, &program, operands, (&inputs.seed, None), &|| false).map_err(|e| e.to_string())?;
     for (operation, blocks) in names.into_iter().zip(&outcome.outputs) {
         let digests: Vec<Digest> = blocks.iter().map(|b| digest_of_block(b)).collect();
         answers.push(KnownAnswer { operation, digest: combine(&digests) });

@@ -1,2 +1,3 @@
 mod builder;
+mod compare;
 mod trace;
