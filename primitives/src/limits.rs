@@ -32,5 +32,10 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 17 * 1024 * 1024;
 pub const MAX_COMMITMENTS_PER_TX: usize = 64;
 /// Most messages that a ParaTime may send in a round.
 pub const MAX_MESSAGES_PER_ROUND: usize = 128;
+/// Most leaves of a trace that is kept, served or compared: an operation, input, output or write each. A batch that fills
+/// the limits of its ParaTime's parameters stays far below.
+pub const MAX_TRACE_LEAVES: usize = 1 << 18;
+/// Most bytes of trace in one message between peers.
+pub const MAX_TRACE_PART_BYTES: usize = 4 * 1024 * 1024;
 /// Most validators.
 pub const MAX_VALIDATORS: usize = 120;

@@ -10,11 +10,13 @@
 //! | executing | done: sign, remember, commit | waiting for a batch |
 //! | any | another proposal is announced, the round is over, or the turn of its rank is | cancelled, waiting for a batch |
 
-use crate::event::{Action, RoundView, Step, Work, WorkerConfig, WorkerEvent, WorkerStatus};
+use crate::event::{Action, Dispute, RoundView, Step, Work, WorkerConfig, WorkerEvent, WorkerStatus};
 use crate::record::Record;
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Digest, Gas, Height, NodeId, Round, limits, merkle};
-use parallax_rounds::{Commitment, FailureReason, Live, Outcome, Phase, Proposal, SignedCommitment, SignedProposal};
+use parallax_rounds::{
+    Commitment, FailureReason, Live, Outcome, Phase, Proposal, Resolution, SignedCommitment, SignedProposal,
+};
 use parallax_runtime::Abort;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +42,8 @@ pub struct WorkerState {
     given_up: BTreeSet<Digest>,
     /// Checked proposals of peers, by round and rank.
     gossip: BTreeMap<(Round, u16), SignedProposal>,
+    /// Disputed proposals of this round whose traces have been given to comparison.
+    compared: BTreeSet<Digest>,
     /// When a proposal was last submitted, by digest.
     announced_at: BTreeMap<Digest, Height>,
     /// When a commitment was last submitted, by the proposal's digest.
@@ -80,6 +84,7 @@ impl WorkerState {
             votes,
             given_up: BTreeSet::new(),
             gossip: BTreeMap::new(),
+            compared: BTreeSet::new(),
             announced_at: BTreeMap::new(),
             committed_at: BTreeMap::new(),
         }
@@ -165,6 +170,7 @@ impl WorkerState {
             self.work_since = None;
             self.planned_at = None;
             self.given_up.clear();
+            self.compared.clear();
             self.announced_at.clear();
             self.committed_at.clear();
             self.gossip.retain(|(r, _), _| *r >= round);
@@ -297,6 +303,7 @@ impl WorkerState {
         let Some(view) = self.view.clone() else { return };
         let state = &view.state;
         self.drop_stale(&view, step);
+        self.compare(&view, step);
         // Rounds build on each other: first the state of the last one.
         if self.applied < state.last_block().round {
             if self.applying.is_none() {
@@ -317,6 +324,16 @@ impl WorkerState {
             None => self.take_gossip(&view, step),
         }
         self.execute(&view, worker, step);
+    }
+
+    /// Has the traces of workers that differ compared, once, by every member of the committee.
+    fn compare(&mut self, view: &RoundView, step: &mut Step) {
+        let seated = view.state.committee().is_some_and(|c| c.is_worker(&self.me) || c.is_backup(&self.me));
+        if let Some(dispute) = dispute(view).filter(|d| seated && d.votes.len() > 1)
+            && self.compared.insert(dispute.proposal)
+        {
+            step.then.push(Action::CompareTraces(dispute));
+        }
     }
 
     /// Drops work that cannot count any more.
@@ -459,9 +476,26 @@ impl WorkerState {
         if called {
             let proposal = signed.clone();
             self.status = WorkerStatus::Executing(proposal.clone());
-            step.then.push(Action::StartExecution { proposal, context });
+            let dispute = if worker { None } else { dispute(view) };
+            step.then.push(Action::StartExecution { proposal, context, dispute });
         }
     }
+}
+
+/// What the workers said, while the backups are to decide.
+fn dispute(view: &RoundView) -> Option<Dispute> {
+    let Phase::Resolve { live, .. } = view.state.phase() else { return None };
+    let of_workers = live.votes.iter().filter(|(_, cast)| cast.as_worker);
+    let votes = of_workers.filter_map(|(node, cast)| match cast.commitment.commitment.outcome {
+        Outcome::Success { trace_root, .. } => Some((*node, trace_root)),
+        Outcome::Failure { .. } => None,
+    });
+    let parameters = view.state.parameters();
+    let resume_from = match parameters.resolution {
+        Resolution::Full => None,
+        Resolution::Resume => Some(parameters.workers.saturating_sub(parameters.allowed_stragglers)),
+    };
+    Some(Dispute { round: view.state.round(), proposal: live.digest, votes: votes.collect(), resume_from })
 }
 
 /// Whether something submitted at `sent` is to be submitted (again) at `now`.

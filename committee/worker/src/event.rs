@@ -2,7 +2,7 @@
 
 use crate::record::Record;
 use parallax_primitives::message::OutMessage;
-use parallax_primitives::{ChainContext, Digest, Gas, Height, KeyId, ParaTimeId, Round, SecretKey};
+use parallax_primitives::{ChainContext, Digest, Gas, Height, KeyId, NodeId, ParaTimeId, Round, SecretKey};
 use parallax_rounds::{Outcome, RoundState, SignedCommitment, SignedProposal};
 use parallax_runtime::{Abort, RoundContext};
 
@@ -136,6 +136,20 @@ pub enum WorkerEvent {
     },
 }
 
+/// Workers that should have computed the same and differ, or whose votes are too few.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    /// The round.
+    pub round: Round,
+    /// The proposal.
+    pub proposal: Digest,
+    /// The workers that voted for a result, in the order of their keys, and the trace root that each signed.
+    pub votes: Vec<(NodeId, Digest)>,
+    /// From how many workers' traces on one of them is an honest worker's, if execution may be resumed where they begin
+    /// to differ: `W - S`. `None` where the ParaTime has disputed batches executed in full.
+    pub resume_from: Option<u16>,
+}
+
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -158,7 +172,11 @@ pub enum Action {
         proposal: SignedProposal,
         /// With what.
         context: RoundContext,
+        /// For a backup that is called because workers differ: what they said.
+        dispute: Option<Dispute>,
     },
+    /// Compare the traces of workers that differ, and keep what that shows.
+    CompareTraces(Dispute),
     /// Drop all work on a proposal.
     Cancel {
         /// The proposal.

@@ -16,7 +16,7 @@ pub use text::{Rounds, UnknownFault};
 use parallax_primitives::{Digest, Domain, KeyId, NodeId};
 use parallax_runtime::{Evaluation, EvaluationProfile, FheBackend, FheError, InputError, Program, ReRandomization};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a dishonest node does. The list is closed; the text forms are stable, see [`FaultKind::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,12 @@ pub enum FaultKind {
     EquivocateProposal,
     /// Gossips, as the scheduler, another batch than it announces. Once.
     EquivocateBatches,
-    /// Flips one ciphertext bit in the result of one operation, once; everything after it is computed with that.
-    FlipBit,
+    /// Flips one ciphertext bit in the result of one operation, once; everything after it is computed with that. The
+    /// operation is the middle one of the first program that the process evaluates, or of the first after `skip` others.
+    FlipBit {
+        /// How many programs it leaves alone.
+        skip: u32,
+    },
     /// Serves every ciphertext with one flipped bit.
     CorruptBlob,
     /// Passes every proposal on a second time, with an altered byte.
@@ -79,7 +83,10 @@ impl FaultKind {
 
     /// Whether it happens in a round, so that rounds can be given for it.
     fn has_rounds(self) -> bool {
-        !matches!(self, Self::FlipBit | Self::CorruptBlob | Self::TamperRelay | Self::OtherFftPlan | Self::CrashAt(_))
+        !matches!(
+            self,
+            Self::FlipBit { .. } | Self::CorruptBlob | Self::TamperRelay | Self::OtherFftPlan | Self::CrashAt(_)
+        )
     }
 }
 
@@ -127,16 +134,18 @@ pub fn flip_bit(bytes: &mut [u8]) {
     }
 }
 
-/// A backend whose first evaluation has one flipped bit: the fault `flip-bit`.
+/// A backend that flips one bit in the result of one operation of one program: the fault `flip-bit`.
 pub struct FlipBit {
     inner: Arc<dyn FheBackend>,
-    done: AtomicBool,
+    skip: u64,
+    /// Programs seen so far.
+    seen: AtomicU64,
 }
 
 impl FlipBit {
-    /// Around an honest backend.
-    pub fn new(inner: Arc<dyn FheBackend>) -> Self {
-        Self { inner, done: AtomicBool::new(false) }
+    /// Around an honest backend: leaves `skip` programs alone, flips a bit in the next one, and is honest from then on.
+    pub fn new(inner: Arc<dyn FheBackend>, skip: u32) -> Self {
+        Self { inner, skip: skip.into(), seen: AtomicU64::new(0) }
     }
 }
 
@@ -161,17 +170,13 @@ impl FheBackend for FlipBit {
         rerandomization: &ReRandomization,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Evaluation, FheError> {
-        let mut evaluation = self.inner.evaluate(key, program, inputs, rerandomization, cancelled)?;
-        if evaluation.outputs.is_empty() || self.done.swap(true, Ordering::SeqCst) {
-            return Ok(evaluation);
+        let number = self.seen.fetch_add(1, Ordering::SeqCst);
+        if number == self.skip && !program.ops().is_empty() {
+            let op = program.ops().len() / 2;
+            tracing::warn!(program = number, operation = op, "worker.fault_flip_bit");
+            return self.inner.evaluate_flipped(op, key, program, inputs, rerandomization, cancelled);
         }
-        if let Some(output) = evaluation.outputs.first_mut() {
-            flip_bit(output);
-        }
-        if let Some(leaf) = evaluation.leaves.last_mut() {
-            leaf.output = Digest::of_value(Domain::Simulation, &("flip-bit", leaf.output));
-        }
-        Ok(evaluation)
+        self.inner.evaluate(key, program, inputs, rerandomization, cancelled)
     }
 }
 

@@ -9,6 +9,8 @@
 //!   crash, so a crash cannot make an equivocator out of an honest node;
 //! - a result is durable before its vote is signed, and is served to others for a retention window;
 //! - a result is committed to the ParaTime's state only if its root is the one that consensus finalised;
+//! - a disputed batch is resumed where workers began to differ only on the traces of so many that one is honest, each
+//!   verified against its vote; anything less is executed in full;
 //! - a proposal from the network is checked before anything is done with it, and what does not fit the public rules
 //!   gives a failure vote, never a panic;
 //! - networking and consensus never wait behind FHE work.
@@ -23,6 +25,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod core;
+mod disputes;
 pub mod event;
 pub mod executor;
 pub mod fault;
@@ -35,13 +38,13 @@ pub mod steps;
 mod tasks;
 
 pub use crate::core::WorkerState;
-pub use event::{Action, Anchor, RoundView, Step, Work, WorkerConfig, WorkerEvent, WorkerStatus};
+pub use event::{Action, Anchor, Dispute, RoundView, Step, Work, WorkerConfig, WorkerEvent, WorkerStatus};
 pub use executor::Executor;
 pub use fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit};
 pub use record::Record;
-pub use results::{ResultStore, RoundResult};
+pub use results::{Effort, ResultStore, RoundResult};
 pub use seams::{
     CrashPoint, CrashStep, Journal, Ledger, LedgerError, LedgerState, NoCrash, PeerRequest, PeerResponse, Pool,
-    StoreJournal, Transport, Where,
+    StoreJournal, TracePart, Transport, Where,
 };
 pub use shell::{Input, Worker, WorkerError, WorkerHandle, WorkerReport, WorkerSetup};

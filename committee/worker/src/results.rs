@@ -1,14 +1,17 @@
 //! Results of executed rounds: durable before their vote is signed, kept for the retention window, served to peers.
 //!
 //! Rows lie in [`Column::Rounds`] under `worker/`, the ParaTime, the round in eight big-endian bytes, and a tag.
-//! Ciphertexts lie among the blobs, pinned by the result that wrote them.
+//! Ciphertexts lie among the blobs, pinned by the result that wrote them: the outputs of every program, also those that
+//! a later write of the round replaced, because a replica that resumes a disputed execution needs them.
 
 use crate::seams::{PeerRequest, PeerResponse};
+pub use traces::Effort;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, Domain, Event, Gas, ParaTimeId, Round, codec, encode, limits, merkle};
 use parallax_rounds::{BlockKind, ParaTimeBlock};
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Execution, TxResult};
+use parallax_runtime::{Execution, Replayed, TxResult};
 use parallax_state::{AtomicWrite, Batch, Changes, Column, Database, Namespace, Snapshot, StateError, Tree, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +19,11 @@ const PREFIX: &[u8] = b"worker/";
 const TAG_RESULT: u8 = 0;
 const TAG_BATCH: u8 = 1;
 const TAG_TRACE: u8 = 2;
+const TAG_TRACE_DIGESTS: u8 = 3;
+const TAG_DIVERGENCE: u8 = 4;
+const TAG_EFFORT: u8 = 5;
+
+mod traces;
 
 /// What executing a round came to, without the ciphertexts themselves.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -119,11 +127,18 @@ impl ResultStore {
         self.read(&self.row(round, TAG_BATCH, root), "batch")
     }
 
-    /// Makes the result of an execution durable, with its ciphertexts and its trace, in one write.
+    /// Makes the result of an execution durable, with its ciphertexts, its trace and the outputs of all its programs, in
+    /// one write.
     ///
     /// # Errors
     /// If the store fails.
-    pub fn put_execution(&self, round: Round, proposal: Digest, execution: &Execution) -> Result<(), StateError> {
+    pub fn put_execution(
+        &self,
+        round: Round,
+        proposal: Digest,
+        execution: &Execution,
+        replayed: &Replayed,
+    ) -> Result<(), StateError> {
         let result = RoundResult {
             round,
             proposal,
@@ -133,9 +148,12 @@ impl ResultStore {
             gas: execution.gas,
             pbs: execution.pbs,
         };
-        let blobs: Vec<Vec<u8>> = execution.changes.blobs.values().cloned().collect();
-        let mut extra = Batch::default();
-        extra.put(Column::Rounds, self.row(round, TAG_TRACE, &proposal), encode(&execution.trace));
+        let overwritten = replayed.outputs.iter().filter(|(digest, _)| !execution.changes.blobs.contains_key(digest));
+        let blobs: Vec<Vec<u8>> =
+            execution.changes.blobs.values().chain(overwritten.map(|(_, bytes)| bytes)).cloned().collect();
+        let mut extra = self.trace_rows(round, &proposal, &execution.trace);
+        let effort = encode(&Effort::of(replayed));
+        extra.put(Column::Rounds, self.row(round, TAG_EFFORT, &proposal), effort);
         let write = self.keep(AtomicWrite::new().extra(extra), &result, &blobs)?;
         self.db.write(write)
     }
@@ -281,7 +299,8 @@ impl ResultStore {
         let mut extra = Batch::default();
         let mut write = AtomicWrite::new();
         for (row, _) in self.db.store().range(Column::Rounds, &start, &end, 0)? {
-            if let Some((TAG_RESULT, proposal)) = split(&row) {
+            // A divergence may have ciphertexts fetched for it without a result that came of them.
+            if let Some((TAG_RESULT | TAG_DIVERGENCE, proposal)) = split(&row) {
                 write = write.unpin(&self.holder(&row[..start.len()], proposal));
             }
             extra.delete(Column::Rounds, row);
@@ -300,7 +319,16 @@ impl ResultStore {
         Ok(match request {
             PeerRequest::Batch { round, batch_root } => PeerResponse::Batch(self.batch(*round, batch_root)?),
             PeerRequest::Result { round, proposal } => PeerResponse::Result(self.result(*round, proposal)?),
-            PeerRequest::Blob { digest } => PeerResponse::Blob(self.db.blobs().get(digest)?),
+            PeerRequest::Blob { digest } => PeerResponse::Blob(self.blob(digest)?),
+            PeerRequest::TraceDigests { round, proposal, from } => {
+                PeerResponse::TraceDigests(self.trace_digests_part(*round, proposal, *from)?)
+            }
+            PeerRequest::TraceLeaves { round, proposal, from } => {
+                PeerResponse::TraceLeaves(self.trace_leaves_part(*round, proposal, *from)?)
+            }
+            PeerRequest::TraceLeaf { round, proposal, index } => {
+                PeerResponse::TraceLeaf(self.trace_leaf(*round, proposal, *index)?)
+            }
         })
     }
 

@@ -6,6 +6,7 @@ use crate::results::RoundResult;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode};
 use parallax_rounds::{ParaTimeBlock, RoundState, SignedCommitment, SignedProposal};
+use parallax_runtime::{ProvenLeaf, TraceLeaf};
 use parallax_state::{Batch, Column, StateError, Store};
 use std::fmt;
 use std::future::Future;
@@ -33,6 +34,42 @@ pub enum PeerRequest {
         /// Their digest.
         digest: Digest,
     },
+    /// Digests of the leaves of the trace of executing a proposal, from one on.
+    TraceDigests {
+        /// The round.
+        round: Round,
+        /// The proposal.
+        proposal: Digest,
+        /// The index of the first one wanted.
+        from: u64,
+    },
+    /// The leaves themselves, from one on.
+    TraceLeaves {
+        /// The round.
+        round: Round,
+        /// The proposal.
+        proposal: Digest,
+        /// The index of the first one wanted.
+        from: u64,
+    },
+    /// One leaf with its proof against the trace root.
+    TraceLeaf {
+        /// The round.
+        round: Round,
+        /// The proposal.
+        proposal: Digest,
+        /// Its index.
+        index: u64,
+    },
+}
+
+/// A part of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TracePart<T> {
+    /// How many leaves the whole trace has.
+    pub count: u64,
+    /// As many as fit into [`parallax_primitives::limits::MAX_TRACE_PART_BYTES`], at least one if there are any from the index asked for on.
+    pub items: Vec<T>,
 }
 
 /// What a peer answers; `None`: it does not have it.
@@ -44,6 +81,12 @@ pub enum PeerResponse {
     Result(Option<RoundResult>),
     /// The bytes.
     Blob(Option<Vec<u8>>),
+    /// The digests.
+    TraceDigests(Option<TracePart<Digest>>),
+    /// The leaves.
+    TraceLeaves(Option<TracePart<TraceLeaf>>),
+    /// The leaf.
+    TraceLeaf(Option<ProvenLeaf>),
 }
 
 /// The network as a worker sees it. Everything that comes back is checked by the worker.
@@ -275,13 +318,15 @@ pub enum CrashStep {
     CommitState,
     /// A result is fetched from peers.
     FetchResult,
+    /// Traces of a disputed round are compared.
+    CompareTraces,
     /// Old results are dropped.
     Prune,
 }
 
 impl CrashStep {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Persist,
         Self::Propose,
         Self::PublishProposal,
@@ -293,6 +338,7 @@ impl CrashStep {
         Self::SubmitCommitment,
         Self::CommitState,
         Self::FetchResult,
+        Self::CompareTraces,
         Self::Prune,
     ];
 
@@ -310,6 +356,7 @@ impl CrashStep {
             Self::SubmitCommitment => "submit-commitment",
             Self::CommitState => "commit-state",
             Self::FetchResult => "fetch-result",
+            Self::CompareTraces => "compare-traces",
             Self::Prune => "prune",
         }
     }

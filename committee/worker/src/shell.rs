@@ -5,7 +5,8 @@
 //! after each effect.
 
 use crate::core::WorkerState;
-use crate::event::{Action, RoundView, Step, Work, WorkerConfig, WorkerEvent};
+use crate::disputes::{self, Disputes};
+use crate::event::{Action, Dispute, RoundView, Step, Work, WorkerConfig, WorkerEvent};
 use crate::executor::Executor;
 use crate::results::ResultStore;
 use crate::seams::{CrashPoint, CrashStep, Journal, Ledger, LedgerError, Pool, Transport, Where};
@@ -86,6 +87,7 @@ pub(crate) struct Context<L, T, P> {
     pub(crate) executor: Executor,
     pub(crate) crash: Arc<dyn CrashPoint>,
     pub(crate) retry: Duration,
+    pub(crate) disputes: Disputes,
     pub(crate) events: mpsc::Sender<TaskEvent>,
 }
 
@@ -208,6 +210,7 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
             executor: setup.executor,
             crash: setup.crash,
             retry: setup.retry,
+            disputes: Disputes::default(),
             events: events_sender,
         };
         let worker = Self {
@@ -345,7 +348,12 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                 self.jobs.insert(digest, Job { cancelled: Arc::default(), task: Some(task) });
                 return Ok(());
             }
-            Action::StartExecution { proposal, context: round } => return self.execute(proposal, round),
+            Action::StartExecution { proposal, context: round, dispute } => {
+                return self.execute(proposal, round, dispute);
+            }
+            Action::CompareTraces(dispute) => {
+                self.spawn(CrashStep::CompareTraces, disputes::compare_traces(context, dispute))
+            }
             Action::Cancel { proposal } => {
                 self.context.pass(Where::Before, CrashStep::Cancel)?;
                 self.jobs.remove(&proposal);
@@ -384,11 +392,22 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
         })
     }
 
-    fn execute(&mut self, signed: SignedProposal, round: parallax_runtime::RoundContext) -> Result<(), WorkerError> {
+    fn execute(
+        &mut self,
+        signed: SignedProposal,
+        round: parallax_runtime::RoundContext,
+        dispute: Option<Dispute>,
+    ) -> Result<(), WorkerError> {
         let Some(view) = self.core.view() else { return Ok(()) };
         let digest = signed.proposal.digest();
-        let order =
-            tasks::Order { max_gas: view.state.parameters().max_batch_gas, signed, round, cancelled: Arc::default() };
+        let order = tasks::Order {
+            max_gas: view.state.parameters().max_batch_gas,
+            signed,
+            round,
+            dispute,
+            prefix: Vec::new(),
+            cancelled: Arc::default(),
+        };
         let cancelled = Arc::clone(&order.cancelled);
         self.spawn(CrashStep::StartExecution, tasks::execute(Arc::clone(&self.context), order));
         // The task itself is not aborted: it hands the thread back once the work has seen the flag.

@@ -94,7 +94,8 @@ pub fn blob_of(digest: &Digest, answer: Option<PeerResponse>) -> Result<Option<V
 pub struct Unasked;
 
 /// Executes the batch of a proposal, which is durable here, on the state before its round. Writes nothing: the result
-/// is to be stored with [`ResultStore::put_execution`] before anything is signed.
+/// is to be stored with [`ResultStore::put_execution`] before anything is signed. `fhe` is a
+/// [`parallax_runtime::Replay`], so that the outputs of all programs can be stored with it.
 ///
 /// # Errors
 /// [`Abort`]: the batch breaks a public rule, the run was cancelled, or this machine failed.

@@ -1,6 +1,7 @@
 //! What takes long: planning, fetching, executing, committing a state.
 
-use crate::event::WorkerEvent;
+use crate::disputes;
+use crate::event::{Dispute, WorkerEvent};
 use crate::results::RoundResult;
 use crate::seams::{CrashStep, Ledger, PeerRequest, Pool, Transport, Where};
 use crate::shell::{Context, WorkerError};
@@ -8,7 +9,7 @@ use crate::steps;
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Digest, Gas, NodeId, Round, limits};
 use parallax_rounds::{Outcome, ParaTimeBlock, SignedProposal};
-use parallax_runtime::{Abort, RoundContext};
+use parallax_runtime::{Abort, Replay, RoundContext, TraceLeaf};
 use parallax_state::StateError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,6 +111,10 @@ pub(crate) struct Order {
     pub(crate) signed: SignedProposal,
     pub(crate) round: RoundContext,
     pub(crate) max_gas: Gas,
+    /// What the workers said, for a backup.
+    pub(crate) dispute: Option<Dispute>,
+    /// The leaves that the execution is known to begin with.
+    pub(crate) prefix: Vec<TraceLeaf>,
     pub(crate) cancelled: Arc<AtomicBool>,
 }
 
@@ -128,9 +133,12 @@ impl<E: Into<Abort>> From<E> for Stop {
 /// Executes on the FHE threads and makes the result durable.
 pub(crate) async fn execute<L: Ledger, T: Transport, P: Pool>(
     context: Arc<Context<L, T, P>>,
-    order: Order,
+    mut order: Order,
 ) -> Result<(), WorkerError> {
     let proposal = order.signed.proposal.digest();
+    if let Some(dispute) = &order.dispute {
+        order.prefix = disputes::agreed_prefix(&context, dispute).await?;
+    }
     let (worker, cancelled) = (Arc::clone(&context), Arc::clone(&order.cancelled));
     let answer = context.executor.run(move || run(&worker, &order, proposal)).await.unwrap_or_else(|_| {
         let abort = Abort::Local("the FHE threads are busy or the execution panicked; see the log".to_owned());
@@ -171,18 +179,27 @@ fn run<L: Ledger, T: Transport, P: Pool>(
     let (round, header) = (&order.round, &order.signed.proposal);
     let cancelled = || order.cancelled.load(Ordering::SeqCst);
     let started = std::time::Instant::now();
-    let (results, runtime, fhe) = (&context.results, &*context.runtime, &*context.fhe);
-    let (outcome, execution) = steps::execute(results, runtime, fhe, header, round, order.max_gas, &cancelled)?;
+    let known = |digest: &Digest| context.results.blob(digest).ok().flatten();
+    let replay = Replay::new(&*context.fhe, &order.prefix, &known);
+    let (results, runtime) = (&context.results, &*context.runtime);
+    let (outcome, execution) = steps::execute(results, runtime, &replay, header, round, order.max_gas, &cancelled)?;
+    let replayed = replay.finish();
+    if let Some(leaf) = replayed.contradicted {
+        tracing::warn!(round = round.round.0, operation = leaf, "worker.prefix_contradicted");
+    }
     tracing::info!(
         round = round.round.0,
         transactions = header.transactions.len(),
         pbs = execution.pbs,
+        spent_pbs = replayed.spent_pbs,
+        evaluated = replayed.evaluated,
+        replayed = replayed.replayed,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "worker.executed"
     );
     let store = || -> Result<(), WorkerError> {
         context.pass(Where::Before, CrashStep::StoreResult)?;
-        context.results.put_execution(round.round, proposal, &execution)?;
+        context.results.put_execution(round.round, proposal, &execution, &replayed)?;
         context.pass(Where::After, CrashStep::StoreResult)
     };
     store().map_err(Stop::Fatal)?;

@@ -238,8 +238,8 @@ pub async fn start(
         tokio::task::spawn_blocking(move || backend(&fhe, &keys, &descriptor, &genesis)).await??
     };
     let fault = parts.fault.map(|fault| fault.kind);
-    if fault == Some(FaultKind::FlipBit) {
-        backend = Arc::new(FlipBit::new(backend));
+    if let Some(FaultKind::FlipBit { skip }) = fault {
+        backend = Arc::new(FlipBit::new(backend, skip));
     }
     if profile_digest(&genesis.profile) != descriptor.profile {
         bail!("the genesis document contradicts itself: the profile of ParaTime {id} has another digest");

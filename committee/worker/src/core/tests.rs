@@ -36,6 +36,10 @@ struct Net {
 
 impl Net {
     fn new() -> Self {
+        Self::with(Resolution::Full)
+    }
+
+    fn with(resolution: Resolution) -> Self {
         let parameters = RoundParameters {
             workers: 2,
             backups: 3,
@@ -46,7 +50,7 @@ impl Net {
             max_batch_gas: Gas(100),
             max_round_interval: 40,
             slash_from: 1,
-            resolution: Resolution::Full,
+            resolution,
             liveness: LivenessParameters::OFF,
             max_evidence_age: 100,
         };
@@ -150,6 +154,7 @@ fn words(step: &Step) -> Vec<&'static str> {
         Action::SubmitCommitment(_) => "commit",
         Action::CommitState { .. } => "commit state",
         Action::FetchResult { .. } => "fetch result",
+        Action::CompareTraces(_) => "compare",
         Action::Prune { .. } => "prune",
     });
     persisted.chain(then).collect()
@@ -255,8 +260,54 @@ fn a_backup_fetches_ahead_executes_at_the_discrepancy_and_commits() {
     assert_eq!(w.status().name(), "waiting-for-discrepancy");
     net.commit(1, success(1));
     net.commit(0, success(2));
-    assert_eq!(words(&w.apply(net.next())), ["execute"]);
+    assert_eq!(words(&w.apply(net.next())), ["compare", "execute"]);
+    assert_eq!(words(&w.apply(net.next())), [""; 0], "once");
     assert_eq!(words(&w.apply(executed(&signed, 1))), ["remember vote", "commit"]);
+}
+
+/// What a backup is told of a dispute in which worker 1 voted for result 1 and worker 0 said `other`.
+fn told(resolution: Resolution, other: Outcome) -> Option<Dispute> {
+    let mut net = Net::with(resolution);
+    let mut w = net.worker(2);
+    let signed = net.signed(1, vec![digest(1)]);
+    let _ = w.apply(net.announce(&signed));
+    let _ = w.apply(arrived(&signed));
+    net.commit(1, success(1));
+    net.commit(0, other);
+    let step = w.apply(net.next());
+    let compared = step.then.iter().find_map(|action| match action {
+        Action::CompareTraces(dispute) => Some(dispute.clone()),
+        _ => None,
+    });
+    let Some(Action::StartExecution { dispute, .. }) = step.then.last() else { panic!("it is called") };
+    assert_eq!(compared, dispute.clone().filter(|d| d.votes.len() > 1));
+    dispute.clone()
+}
+
+#[test]
+fn a_backup_is_told_what_the_workers_signed_and_from_how_many_traces_on_it_may_resume() {
+    let full = told(Resolution::Full, success(2)).unwrap();
+    let mut votes = vec![(key(0).public(), digest(2)), (key(1).public(), digest(1))];
+    votes.sort();
+    assert_eq!((full.round, &full.votes, full.resume_from), (Round(1), &votes, None));
+    let resumed = told(Resolution::Resume, success(2)).unwrap();
+    assert_eq!((resumed.votes, resumed.resume_from), (votes, Some(2)));
+    let failure = Outcome::Failure { reason: parallax_rounds::FailureReason::Unavailable };
+    let alone = told(Resolution::Resume, failure).unwrap();
+    assert_eq!(alone.votes, [(key(1).public(), digest(1))], "a failure is no vote and has no trace");
+}
+
+#[test]
+fn a_worker_compares_traces_too_and_has_nothing_else_to_do() {
+    let mut net = Net::new();
+    let mut w = net.worker(0);
+    let signed = net.signed(1, vec![digest(1)]);
+    let _ = w.apply(net.announce(&signed));
+    let _ = w.apply(arrived(&signed));
+    let _ = w.apply(executed(&signed, 2));
+    net.commit(1, success(1));
+    net.commit(0, success(2));
+    assert_eq!(words(&w.apply(net.next())), ["compare"]);
 }
 
 #[test]

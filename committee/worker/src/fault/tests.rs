@@ -9,6 +9,7 @@ fn every_fault_is_read_from_the_text_that_it_prints() {
     let points = CrashStep::ALL.into_iter().flat_map(|s| [(Where::Before, s), (Where::After, s)]);
     let single = points.clone().map(|(place, step)| CrashPoints::one(place, step));
     let mut faults: Vec<Fault> = FaultKind::NAMED.into_iter().map(Fault::from).collect();
+    faults.push(FaultKind::FlipBit { skip: 3 }.into());
     faults.extend(single.chain(CrashPoints::of(points)).map(|points| Fault::from(FaultKind::CrashAt(points))));
     for kind in FaultKind::NAMED.into_iter().filter(|kind| kind.has_rounds()) {
         for rounds in ["7", "7..10", "0.."] {
@@ -22,7 +23,8 @@ fn every_fault_is_read_from_the_text_that_it_prints() {
 
 #[test]
 fn a_text_that_is_no_fault_is_refused_with_what_there_is() {
-    for bad in ["", "wrong", "crash-at=", "crash-at=persist", "crash-at=during-persist", "crash-at=after-lunch"] {
+    let points = ["crash-at=", "crash-at=persist", "crash-at=during-persist", "crash-at=after-lunch"];
+    for bad in ["", "wrong", "flip-bit=", "flip-bit=last"].into_iter().chain(points) {
         let error = bad.parse::<Fault>().unwrap_err().to_string();
         assert!(error.contains("crash-at=POINT") && error.contains("wrong-root"), "{error}");
     }
@@ -52,28 +54,31 @@ fn a_fault_is_refused_outside_a_localnet() {
 }
 
 #[test]
-fn a_flipped_bit_changes_one_output_and_one_leaf_once() {
+fn a_flipped_bit_is_first_seen_at_the_operation_that_it_was_flipped_in() {
     let key = KeyId([3; 32]);
     let honest = Arc::new(ClearBackend::new(vec![key]));
     let mut builder = ProgramBuilder::new();
     let input = builder.input(InputKind::Proven { blocks: 1 });
-    let mapped = builder.map(input[0], |n| n);
+    let mapped = builder.map(input[0], |n| n / 2);
+    let again = builder.map(mapped, |n| (n + 1) % 16);
     builder.output(vec![mapped]);
+    builder.output(vec![again]);
     let program = builder.build().unwrap();
     let metadata = Digest([1; 32]);
     let list = ClearCipher::new(key, 1).encrypt(&[2], &metadata).unwrap();
     let inputs: [&[u8]; 1] = [&list];
     let seed = ReRandomization { seed: Digest([9; 32]) };
-    let evaluate = |backend: &dyn FheBackend| {
-        backend.verify_input(key, &list, 1, &metadata).unwrap();
-        backend.evaluate(key, &program, &inputs, &seed, &|| false).unwrap()
-    };
+    let evaluate = |backend: &dyn FheBackend| backend.evaluate(key, &program, &inputs, &seed, &|| false).unwrap();
     let right = evaluate(&*honest);
-    let faulty = FlipBit::new(honest);
+    let faulty = FlipBit::new(honest, 1);
+    assert_eq!(evaluate(&faulty), right, "the first program is left alone");
     let wrong = evaluate(&faulty);
     let bits = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum::<u32>();
-    assert_eq!(bits(&right.outputs[0], &wrong.outputs[0]), 1);
-    let differing = right.leaves.iter().zip(&wrong.leaves).filter(|(a, b)| a != b).count();
-    assert_eq!(differing, 1);
+    assert_eq!(bits(&right.outputs[0], &wrong.outputs[0]), 0, "computed before the flip");
+    assert_eq!(bits(&right.outputs[1], &wrong.outputs[1]), 1);
+    let first = right.leaves.iter().zip(&wrong.leaves).position(|(a, b)| a != b).unwrap();
+    assert_eq!(first, 2, "one input, then two operations: the second one");
+    assert!(wrong.leaves[first].opcode.starts_with("table.map"));
+    assert_eq!(wrong.leaves[first].inputs, right.leaves[first].inputs);
     assert_eq!(evaluate(&faulty), right, "once");
 }

@@ -53,7 +53,7 @@ impl FromStr for Rounds {
 pub enum UnknownFault {
     /// There is no such kind.
     #[error(
-        "`{0}` is no fault; there are {kinds} and crash-at=POINT+POINT..., where POINT is before- or after- and one of \
+        "`{0}` is no fault; there are {kinds}, flip-bit=PROGRAMS and crash-at=POINT+POINT..., where POINT is before- or after- and one of \
          {steps}",
         kinds = FaultKind::NAMED.map(FaultKind::name).join(", "),
         steps = CrashStep::names()
@@ -84,13 +84,14 @@ impl FaultKind {
         Self::EquivocateVote,
         Self::EquivocateProposal,
         Self::EquivocateBatches,
-        Self::FlipBit,
+        Self::FlipBit { skip: 0 },
         Self::CorruptBlob,
         Self::TamperRelay,
         Self::OtherFftPlan,
     ];
 
-    /// Its stable name; `crash-at` is followed by its points in the whole text.
+    /// Its stable name; `crash-at` is followed by its points in the whole text, `flip-bit` by how many programs it leaves
+    /// alone, if any.
     pub fn name(self) -> &'static str {
         match self {
             Self::WrongRoot => "wrong-root",
@@ -107,7 +108,7 @@ impl FaultKind {
             Self::EquivocateVote => "equivocate-vote",
             Self::EquivocateProposal => "equivocate-proposal",
             Self::EquivocateBatches => "equivocate-batches",
-            Self::FlipBit => "flip-bit",
+            Self::FlipBit { .. } => "flip-bit",
             Self::CorruptBlob => "corrupt-blob",
             Self::TamperRelay => "tamper-relay",
             Self::OtherFftPlan => "other-fft-plan",
@@ -123,6 +124,9 @@ impl fmt::Display for FaultKind {
             let points: Vec<String> = points.iter().map(|(place, step)| format!("{place}-{step}")).collect();
             write!(f, "={}", points.join("+"))?;
         }
+        if let Self::FlipBit { skip: skip @ 1.. } = self {
+            write!(f, "={skip}")?;
+        }
         Ok(())
     }
 }
@@ -134,6 +138,9 @@ impl FromStr for FaultKind {
         let unknown = || UnknownFault::Kind(text.to_owned());
         if let Some(kind) = Self::NAMED.into_iter().find(|kind| kind.name() == text) {
             return Ok(kind);
+        }
+        if let Some(skip) = text.strip_prefix("flip-bit=") {
+            return skip.parse().map(|skip| Self::FlipBit { skip }).map_err(|_| unknown());
         }
         let points =
             text.strip_prefix("crash-at=").ok_or_else(unknown)?.split('+').map(point).collect::<Option<Vec<_>>>();

@@ -1,7 +1,7 @@
 use super::*;
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Height, KeyId};
-use parallax_runtime::Trace;
+use parallax_runtime::{Divergence, Trace, TraceLeaf};
 use parallax_state::{CipherRef, StateView, blob_digest};
 use std::sync::Arc;
 
@@ -52,10 +52,10 @@ fn a_held_result_is_committed_only_if_its_root_is_the_finalised_one() {
     let (right, wrong) = (execution(1), execution(2));
     let accepted = block(&results, 1, &right);
     assert!(!results.commit_held(&accepted).unwrap(), "nothing is held");
-    results.put_execution(Round(1), accepted.proposal, &wrong).unwrap();
+    results.put_execution(Round(1), accepted.proposal, &wrong, &Replayed::default()).unwrap();
     assert!(!results.commit_held(&accepted).unwrap(), "outvoted");
     assert_eq!(results.applied().unwrap(), Some(Round(0)));
-    results.put_execution(Round(1), accepted.proposal, &right).unwrap();
+    results.put_execution(Round(1), accepted.proposal, &right, &Replayed::default()).unwrap();
     assert!(results.commit_held(&accepted).unwrap());
     assert!(results.commit_held(&accepted).unwrap(), "a second time after a crash is harmless");
     assert_eq!(results.snapshot(Round(1)).unwrap().root(), accepted.state_root);
@@ -66,7 +66,7 @@ fn a_fetched_result_needs_the_finalised_roots_and_all_its_ciphertexts() {
     let (here, there) = (store(), store());
     let right = execution(1);
     let accepted = block(&here, 1, &right);
-    there.put_execution(Round(1), accepted.proposal, &right).unwrap();
+    there.put_execution(Round(1), accepted.proposal, &right, &Replayed::default()).unwrap();
     let request = PeerRequest::Result { round: Round(1), proposal: accepted.proposal };
     let PeerResponse::Result(Some(result)) = there.serve(&request).unwrap() else { panic!("it holds it") };
     let missing = here.missing_blobs(&result).unwrap();
@@ -97,7 +97,7 @@ fn a_fetched_result_needs_the_finalised_roots_and_all_its_ciphertexts() {
 fn whether_a_result_is_the_accepted_one_is_known_before_its_ciphertexts_are_fetched() {
     let (here, right) = (store(), execution(1));
     let accepted = block(&here, 1, &right);
-    here.put_execution(Round(1), accepted.proposal, &right).unwrap();
+    here.put_execution(Round(1), accepted.proposal, &right, &Replayed::default()).unwrap();
     let result = here.result(Round(1), &accepted.proposal).unwrap().unwrap();
     // On a node that holds none of it.
     let lagging = store();
@@ -129,10 +129,10 @@ fn pruning_drops_old_results_and_their_ciphertexts_and_nothing_else() {
     let results = store();
     let proposal = Digest([9; 32]);
     for round in [1u8, 2, 255] {
-        results.put_execution(Round(u64::from(round)), proposal, &execution(round)).unwrap();
+        results.put_execution(Round(u64::from(round)), proposal, &execution(round), &Replayed::default()).unwrap();
         results.put_batch(Round(u64::from(round)), &[vec![round]]).unwrap();
     }
-    results.put_execution(Round(256), proposal, &execution(7)).unwrap();
+    results.put_execution(Round(256), proposal, &execution(7), &Replayed::default()).unwrap();
     let blob = |n: u8| results.serve(&PeerRequest::Blob { digest: blob_digest(&vec![n; 5_000]) }).unwrap();
     results.prune(Round(2)).unwrap();
     assert_eq!(results.result(Round(1), &proposal).unwrap(), None);
@@ -143,4 +143,74 @@ fn pruning_drops_old_results_and_their_ciphertexts_and_nothing_else() {
     results.prune(Round(256)).unwrap();
     assert_eq!(results.result(Round(255), &proposal).unwrap(), None);
     assert!(results.result(Round(256), &proposal).unwrap().is_some());
+}
+
+/// A leaf whose encoding has about this many bytes.
+fn leaf(n: u32, bytes: usize) -> TraceLeaf {
+    TraceLeaf { opcode: format!("{n:0bytes$}"), inputs: vec![], output: Digest([3; 32]) }
+}
+
+#[test]
+fn a_trace_is_served_in_parts_that_a_message_holds_and_leaf_by_leaf_with_proofs() {
+    let (results, proposal) = (store(), Digest([9; 32]));
+    // About 10 MB in rows of 256 leaves.
+    let trace = Trace { leaves: (0..1_000).map(|n| leaf(n, 10_000)).collect() };
+    let done = Execution { trace: trace.clone(), ..execution(1) };
+    results.put_execution(Round(1), proposal, &done, &Replayed::default()).unwrap();
+    let (round, mut all, mut parts) = (Round(1), Vec::new(), 0);
+    while all.len() < trace.leaves.len() {
+        let request = PeerRequest::TraceLeaves { round, proposal, from: all.len() as u64 };
+        let PeerResponse::TraceLeaves(Some(part)) = results.serve(&request).unwrap() else { panic!("it holds it") };
+        assert_eq!(part.count, 1_000);
+        assert!(encode(&part).len() <= limits::MAX_TRACE_PART_BYTES && !part.items.is_empty());
+        all.extend(part.items);
+        parts += 1;
+    }
+    assert_eq!((all, parts), (trace.leaves.clone(), 3));
+    let digests = |from| PeerRequest::TraceDigests { round, proposal, from };
+    let PeerResponse::TraceDigests(Some(part)) = results.serve(&digests(998)).unwrap() else { panic!("it holds it") };
+    assert_eq!((part.count, part.items), (1_000, trace.digests()[998..].to_vec()));
+    for index in [0, 255, 256, 999] {
+        let request = PeerRequest::TraceLeaf { round, proposal, index };
+        let PeerResponse::TraceLeaf(Some(proven)) = results.serve(&request).unwrap() else { panic!("it holds it") };
+        assert_eq!((proven.proof.index, &proven.leaf), (index, &trace.leaves[index as usize]));
+        assert!(proven.verify(&trace.root()));
+    }
+    for from in [1_000, u64::MAX] {
+        let PeerResponse::TraceLeaves(Some(part)) =
+            results.serve(&PeerRequest::TraceLeaves { round, proposal, from }).unwrap()
+        else {
+            panic!("it holds it")
+        };
+        assert_eq!(part.items, []);
+        let request = PeerRequest::TraceLeaf { round, proposal, index: from };
+        assert_eq!(results.serve(&request).unwrap(), PeerResponse::TraceLeaf(None));
+    }
+    let elsewhere = PeerRequest::TraceDigests { round: Round(2), proposal, from: 0 };
+    assert_eq!(results.serve(&elsewhere).unwrap(), PeerResponse::TraceDigests(None));
+    results.prune(Round(2)).unwrap();
+    assert_eq!(results.serve(&digests(0)).unwrap(), PeerResponse::TraceDigests(None));
+}
+
+#[test]
+fn outputs_that_the_round_replaced_and_outputs_fetched_for_a_dispute_are_kept_as_long_as_results() {
+    let (results, proposal) = (store(), Digest([9; 32]));
+    let (replaced, fetched) = (vec![7u8; 3_000], vec![8u8; 3_000]);
+    let outputs = BTreeMap::from([(blob_digest(&replaced), replaced.clone())]);
+    let replayed = Replayed { outputs, replayed: 2, evaluated: 1, saved_pbs: 20, spent_pbs: 10, contradicted: None };
+    results.put_execution(Round(1), proposal, &execution(1), &replayed).unwrap();
+    let effort = Effort { replayed: 2, evaluated: 1, saved_pbs: 20, spent_pbs: 10 };
+    assert_eq!(results.effort(Round(1), &proposal).unwrap(), Some(effort));
+    // A dispute of another round whose execution never ended.
+    let divergence = Divergence { round: Round(2), proposal, traces: vec![], agreed: 0, found: vec![] };
+    results.put_divergence(&divergence).unwrap();
+    results.put_output(Round(2), &proposal, fetched.clone()).unwrap();
+    assert_eq!(results.divergence(Round(2), &proposal).unwrap(), Some(divergence));
+    assert_eq!(results.blob(&blob_digest(&replaced)).unwrap(), Some(replaced.clone()));
+    results.prune(Round(2)).unwrap();
+    assert!(!results.has_blob(&blob_digest(&replaced)).unwrap());
+    assert!(results.has_blob(&blob_digest(&fetched)).unwrap());
+    results.prune(Round(3)).unwrap();
+    assert!(!results.has_blob(&blob_digest(&fetched)).unwrap(), "no result row was needed to let go of it");
+    assert_eq!(results.divergence(Round(2), &proposal).unwrap(), None);
 }
