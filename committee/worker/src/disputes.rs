@@ -243,12 +243,14 @@ pub(crate) async fn agreed_prefix<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     dispute: &Dispute,
 ) -> Result<Vec<TraceLeaf>, WorkerError> {
-    let Some(needed) = dispute.resume_from else { return Ok(Vec::new()) };
+    // Fewer than so many workers are faulty: among so many one is honest. Fewer prove nothing.
+    let Some(needed) = dispute.resume_from.filter(|n| *n > 0 && dispute.votes.len() >= usize::from(*n)) else {
+        return Ok(Vec::new());
+    };
     let cell = context.disputes.cell(dispute.proposal);
     let compared = cell.get_or_try_init(|| compared(context, dispute)).await?;
     let round = dispute.round.0;
-    // Fewer than so many workers are faulty: among so many one is honest. Fewer prove nothing.
-    if compared.verified.len() < usize::from(needed) || needed == 0 {
+    if compared.verified.len() < usize::from(needed) {
         tracing::warn!(round, traces = compared.verified.len(), needed, "worker.resume_impossible");
         return Ok(Vec::new());
     }

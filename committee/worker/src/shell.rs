@@ -417,6 +417,8 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
 }
 
 #[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

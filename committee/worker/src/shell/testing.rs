@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Anchor;
-use crate::fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport};
+use crate::fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit};
 use crate::seams::{LedgerState, NoCrash, PeerRequest, PeerResponse, StoreJournal};
 use parallax_clear::ClearBackend;
 use parallax_memory_store::MemoryStore;
@@ -193,9 +193,13 @@ impl Ledger for ToyLedger {
     }
 }
 
+/// What becomes of a peer's answer on its way; `None`: it is lost.
+pub(super) type Tamper = Arc<dyn Fn(NodeId, &PeerRequest, PeerResponse) -> Option<PeerResponse> + Send + Sync>;
+
 /// Delivers between the handles of the nodes that are up. `corrupt` falsifies every ciphertext of one node.
 #[derive(Clone, Default)]
 pub(super) struct Wire {
+    pub(super) tamper: Arc<Mutex<Option<Tamper>>>,
     pub(super) nodes: Arc<Mutex<BTreeMap<NodeId, WorkerHandle>>>,
     pub(super) corrupt: Arc<Mutex<Option<NodeId>>>,
 }
@@ -215,7 +219,11 @@ impl Transport for Wire {
         {
             bytes[0] ^= 1;
         }
-        Some(answer)
+        let tamper = lock(&self.tamper).clone();
+        match tamper {
+            Some(tamper) => tamper(peer, &request, answer),
+            None => Some(answer),
+        }
     }
 }
 
@@ -258,11 +266,22 @@ pub(super) struct Network {
     pub(super) nodes: Vec<Node>,
     /// A node that computes differently after each crash.
     pub(super) decays: Option<usize>,
+    /// What is executed, where it is not [`Toy`].
+    runtime: Option<Arc<dyn ParaTime>>,
     executor: Executor,
 }
 
 impl Network {
     pub(super) fn new(faults: &[(usize, Fault)]) -> Self {
+        Self::with(faults, None, Resolution::Full, Gas(30))
+    }
+
+    pub(super) fn with(
+        faults: &[(usize, Fault)],
+        runtime: Option<Arc<dyn ParaTime>>,
+        resolution: Resolution,
+        max_batch_gas: Gas,
+    ) -> Self {
         let parameters = RoundParameters {
             workers: 2,
             backups: 3,
@@ -270,10 +289,10 @@ impl Network {
             proposer_timeout: 60,
             round_timeout: 60,
             gas_per_block: Gas(10),
-            max_batch_gas: Gas(30),
+            max_batch_gas,
             max_round_interval: 400,
             slash_from: 1,
-            resolution: Resolution::Full,
+            resolution,
             liveness: LivenessParameters::OFF,
             max_evidence_age: 100,
         };
@@ -302,7 +321,7 @@ impl Network {
             signed: BTreeMap::new(),
         };
         let executor = Executor::new(2).unwrap();
-        Self { chain: Arc::new(Mutex::new(chain)), wire: Wire::default(), nodes, decays: None, executor }
+        Self { chain: Arc::new(Mutex::new(chain)), wire: Wire::default(), nodes, decays: None, runtime, executor }
     }
 
     pub(super) fn submit(&self, tx: &[u8]) {
@@ -329,13 +348,20 @@ impl Network {
             Some(FaultKind::CrashAt(points)) => Arc::new(CrashAt::new(points, Arc::clone(&journal))),
             _ => Arc::new(NoCrash),
         };
+        let toy =
+            || -> Arc<dyn ParaTime> { Arc::new(Toy { salt: if self.decays == Some(n) { node.crashes } else { 0 } }) };
+        let honest: Arc<dyn FheBackend> = Arc::new(ClearBackend::new(vec![KEY]));
+        let fhe: Arc<dyn FheBackend> = match node.fault.map(|fault| fault.kind) {
+            Some(FaultKind::FlipBit { skip }) => Arc::new(FlipBit::new(honest, skip)),
+            _ => honest,
+        };
         let setup = WorkerSetup {
             config,
             ledger: FaultyLedger::new(ToyLedger(Arc::clone(&self.chain)), dishonest.clone()),
             transport: FaultyTransport::new(self.wire.clone(), dishonest),
             pool: node.pool.clone(),
-            runtime: Arc::new(Toy { salt: if self.decays == Some(n) { node.crashes } else { 0 } }),
-            fhe: Arc::new(ClearBackend::new(vec![KEY])),
+            runtime: self.runtime.clone().unwrap_or_else(toy),
+            fhe,
             database: Database::open(store).unwrap(),
             journal,
             executor: self.executor.clone(),
@@ -396,9 +422,12 @@ impl Network {
         panic!("transactions are left over");
     }
 
+    pub(super) fn results(&self, n: usize) -> crate::ResultStore {
+        crate::ResultStore::new(Database::open(Arc::new(self.nodes[n].store.clone())).unwrap(), paratime())
+    }
+
     pub(super) fn applied(&self, n: usize) -> Option<Round> {
-        let db = Database::open(Arc::new(self.nodes[n].store.clone())).unwrap();
-        crate::ResultStore::new(db, paratime()).applied().unwrap()
+        self.results(n).applied().unwrap()
     }
 
     /// Every node's root of every round that it keeps is the one on chain, and every transaction is in the state once.
