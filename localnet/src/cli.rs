@@ -10,6 +10,7 @@ use crate::state::{NodePhase, SupervisorState};
 use crate::supervisor::{Notice, TAIL_LINES};
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
+use parallax_rounds::Resolution;
 use parallax_rpc::{Client, NodeApiClient as _};
 use std::ffi::OsString;
 use std::fs::File;
@@ -75,6 +76,9 @@ pub struct FixtureArgs {
     /// Blocks in an epoch [default: what the deadlines need]
     #[arg(long)]
     pub epoch_blocks: Option<u64>,
+    /// What backups execute after a discrepancy: `full`, or `resume` from where the workers began to differ
+    #[arg(long, value_name = "MODE", default_value = "full", value_parser = resolution)]
+    pub resolution: Resolution,
     /// First of three ports a node, RPC servers first [default: free ports]
     #[arg(long)]
     pub base_port: Option<u16>,
@@ -95,6 +99,14 @@ pub struct FixtureArgs {
     pub max_round_interval: Option<u64>,
 }
 
+fn resolution(text: &str) -> Result<Resolution, String> {
+    match text {
+        "full" => Ok(Resolution::Full),
+        "resume" => Ok(Resolution::Resume),
+        other => Err(format!("{other:?} is neither full nor resume")),
+    }
+}
+
 impl From<&FixtureArgs> for Fixture {
     fn from(args: &FixtureArgs) -> Self {
         Self {
@@ -106,6 +118,7 @@ impl From<&FixtureArgs> for Fixture {
             accounts: args.accounts,
             block_interval_ms: args.block_interval_ms,
             epoch_blocks: args.epoch_blocks,
+            resolution: args.resolution,
             base_port: args.base_port,
             fhe_threads: args.fhe_threads,
             stragglers: args.stragglers,

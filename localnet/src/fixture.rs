@@ -6,7 +6,7 @@ use parallax_consensus_app::tx::Role;
 use parallax_consensus_app::{localnet_parameters, localnet_rounds};
 use parallax_primitives::limits::{MAX_COMMITTEE, MAX_VALIDATORS};
 use parallax_primitives::{Amount, Gas};
-use parallax_rounds::RoundParameters;
+use parallax_rounds::{Resolution, RoundParameters};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -45,6 +45,9 @@ pub struct Fixture {
     pub pbs_per_block: u64,
     /// Most programmable bootstraps in a batch.
     pub max_batch_pbs: u64,
+    /// What backups execute after a discrepancy.
+    #[serde(default)]
+    pub resolution: Resolution,
     /// Most jobs that the scheduler decides in a round.
     pub jobs_per_round: u32,
     /// Blocks in an epoch; `None` takes the usual length, or a longer one if the deadlines need it.
@@ -78,6 +81,7 @@ impl Default for Fixture {
             block_interval_ms: 500,
             pbs_per_block: 4,
             max_batch_pbs: 4_800,
+            resolution: Resolution::Full,
             jobs_per_round: 2,
             epoch_blocks: None,
             base_port: None,
@@ -199,6 +203,7 @@ impl Fixture {
             round_timeout: self.round_timeout,
             gas_per_block: Gas(self.pbs_per_block.saturating_mul(PBS)),
             max_batch_gas: Gas(self.max_batch_pbs.saturating_mul(PBS)),
+            resolution: self.resolution,
             max_round_interval: self
                 .max_round_interval
                 .unwrap_or(usual.max_round_interval.max(windows.saturating_mul(2))),

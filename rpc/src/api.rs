@@ -4,14 +4,15 @@
 #![allow(missing_docs)]
 
 use crate::types::{
-    AccountView, BlockView, ChainEvent, Health, KmsStatus, NodeView, ParaTimeView, PublicKeyInfo, ResultView,
-    RoundEvent, RoundView, Status, TxStatus, ValidatorsView,
+    AccountView, BlockView, ChainEvent, DisputeView, Health, KmsStatus, NodeView, ParaTimeView, PublicKeyInfo,
+    ResultView, RoundEvent, RoundReport, RoundView, Status, TraceDigestsView, TxStatus, ValidatorsView,
 };
 use crate::{Hex, LightBlock, ProofBundle};
 use jsonrpsee::core::RpcResult;
 use jsonrpsee::proc_macros::rpc;
-use parallax_primitives::{Address, Digest, Height, ParaTimeId, Round};
+use parallax_primitives::{Address, Digest, Height, NodeId, ParaTimeId, Round};
 use parallax_rounds::ParaTimeBlock;
+use parallax_runtime::ProvenLeaf;
 use parallax_runtime::decryption::{SignedAnswer, SignedPermit};
 
 /// The node itself.
@@ -91,6 +92,38 @@ pub trait ParaTimeApi {
     /// The running round.
     #[method(name = "round")]
     async fn round(&self, id: ParaTimeId) -> RpcResult<RoundView>;
+
+    /// What the chain says of a round: who proposed, who voted for what and when, and why it ended as it did.
+    #[method(name = "round_report")]
+    async fn round_report(&self, id: ParaTimeId, round: Round) -> RpcResult<RoundReport>;
+
+    /// Digests of the leaves of the trace with which a node executed a proposal, from an index on. This node asks the
+    /// other one; the digests are to be checked against the trace root of that node's commitment. `None` if it has no
+    /// such trace or does not answer.
+    #[method(name = "trace_digests")]
+    async fn trace_digests(
+        &self,
+        id: ParaTimeId,
+        round: Round,
+        proposal: Digest,
+        node: NodeId,
+        from: u64,
+    ) -> RpcResult<Option<TraceDigestsView>>;
+
+    /// One leaf of such a trace with its Merkle proof.
+    #[method(name = "trace_leaf")]
+    async fn trace_leaf(
+        &self,
+        id: ParaTimeId,
+        round: Round,
+        proposal: Digest,
+        node: NodeId,
+        index: u64,
+    ) -> RpcResult<Option<ProvenLeaf>>;
+
+    /// What this node found when the workers of a proposal differed, and what executing it took here.
+    #[method(name = "dispute")]
+    async fn dispute(&self, id: ParaTimeId, round: Round, proposal: Digest) -> RpcResult<DisputeView>;
 
     /// A read-only question to the ParaTime by name; which ones there are, its own documentation says.
     #[method(name = "query")]

@@ -30,8 +30,9 @@ mod nothing {
     use crate::types::*;
     use crate::{ConsensusApiServer, Hex, KmsApiServer, LightBlock, ParaTimeApiServer, ProofBundle};
     use jsonrpsee::core::{RpcResult, async_trait};
-    use parallax_primitives::{Address, Digest, Height, ParaTimeId, Round};
+    use parallax_primitives::{Address, Digest, Height, NodeId, ParaTimeId, Round};
     use parallax_rounds::ParaTimeBlock;
+    use parallax_runtime::ProvenLeaf;
     use parallax_runtime::decryption::{SignedAnswer, SignedPermit};
     use serde_json::Value;
 
@@ -78,6 +79,32 @@ mod nothing {
             unsupported()
         }
         async fn round(&self, _: ParaTimeId) -> RpcResult<RoundView> {
+            unsupported()
+        }
+        async fn round_report(&self, _: ParaTimeId, _: Round) -> RpcResult<RoundReport> {
+            unsupported()
+        }
+        async fn trace_digests(
+            &self,
+            _: ParaTimeId,
+            _: Round,
+            _: Digest,
+            _: NodeId,
+            _: u64,
+        ) -> RpcResult<Option<TraceDigestsView>> {
+            unsupported()
+        }
+        async fn trace_leaf(
+            &self,
+            _: ParaTimeId,
+            _: Round,
+            _: Digest,
+            _: NodeId,
+            _: u64,
+        ) -> RpcResult<Option<ProvenLeaf>> {
+            unsupported()
+        }
+        async fn dispute(&self, _: ParaTimeId, _: Round, _: Digest) -> RpcResult<DisputeView> {
             unsupported()
         }
         async fn query(&self, _: ParaTimeId, _: String, _: Value) -> RpcResult<Value> {
@@ -153,8 +180,23 @@ fn the_methods_and_codes_of_the_interface_are_pinned() {
     let expected = ["account", "block", "header", "nodes", "proof", "submit", "transaction", "validators"];
     assert_eq!(methods(consensus.method_names()), expected.map(|m| format!("consensus_{m}")));
     let paratime = ParaTimeApiServer::into_rpc(Nothing);
-    let expected =
-        ["blob", "block", "events", "list", "proof", "public_key", "query", "result", "round", "simulate", "submit"];
+    let expected = [
+        "blob",
+        "block",
+        "dispute",
+        "events",
+        "list",
+        "proof",
+        "public_key",
+        "query",
+        "result",
+        "round",
+        "round_report",
+        "simulate",
+        "submit",
+        "trace_digests",
+        "trace_leaf",
+    ];
     assert_eq!(methods(paratime.method_names()), expected.map(|m| format!("paratime_{m}")));
     let kms = KmsApiServer::into_rpc(Nothing);
     assert_eq!(methods(kms.method_names()), ["kms_status", "kms_user_decrypt"]);

@@ -9,9 +9,9 @@ use parallax_primitives::{
     Address, Amount, ChainContext, Digest, Epoch, Event, Gas, Height, KeyId, NodeId, Nonce, ParaTimeId, PublicKey,
     Round,
 };
-use parallax_rounds::{Committee, ParaTimeBlock, Proposal};
+use parallax_rounds::{Committee, ParaTimeBlock, Proposal, SignedCommitment, SignedProposal};
 use parallax_runtime::decryption::KeyManagers;
-use parallax_runtime::{EvaluationProfile, TxError, TxResult};
+use parallax_runtime::{Divergence, EvaluationProfile, TxError, TxResult};
 use serde::{Deserialize, Serialize};
 
 /// Amounts as decimal strings.
@@ -350,6 +350,79 @@ pub struct VoteView {
     pub seat: Seat,
     /// The vote; `None` for a failure.
     pub vote: Option<Digest>,
+}
+
+/// What the chain says of one round: read by this node from its blocks. Proposals and commitments carry the signatures
+/// of those who made them, so whoever reads this need not believe the node, except that nothing is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundReport {
+    /// The ParaTime.
+    pub paratime: ParaTimeId,
+    /// The round.
+    pub round: Round,
+    /// The first height of the round; blocks up to `to` were read.
+    pub from: Height,
+    /// The height that ended it, or the last one so far.
+    pub to: Height,
+    /// The block that ended it; `None` while it is running.
+    pub block: Option<ParaTimeBlock>,
+    /// The proposals that were announced, in order.
+    pub proposals: Vec<Announced>,
+    /// The commitments that counted, in order.
+    pub votes: Vec<Committed>,
+    /// Events of this round, in order.
+    pub events: Vec<ChainEvent>,
+}
+
+/// A proposal that stood on chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// The height of its block.
+    pub height: Height,
+    /// The proposal, signed by its scheduler.
+    pub proposal: SignedProposal,
+}
+
+/// A commitment that counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The height of its block.
+    pub height: Height,
+    /// `worker`, `backup` or `worker,backup`: as what it counted.
+    pub seat: String,
+    /// The commitment, signed by its node; without the messages, which are not signed with it.
+    pub commitment: SignedCommitment,
+}
+
+/// A part of the digests of a trace's leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceDigestsView {
+    /// How many leaves the trace has.
+    pub count: u64,
+    /// Digests from the index asked for on.
+    pub digests: Vec<Digest>,
+}
+
+/// What a node knows of a disputed proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeView {
+    /// What comparing the workers' traces showed here; `None` if this node compared none.
+    pub divergence: Option<Divergence>,
+    /// What executing the proposal took here; `None` if it was not executed here.
+    pub effort: Option<EffortView>,
+}
+
+/// What an execution took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffortView {
+    /// Programs taken over from what the workers agreed on.
+    pub replayed: u64,
+    /// Programs evaluated.
+    pub evaluated: u64,
+    /// Bootstraps that the former would have cost.
+    pub saved_pbs: u64,
+    /// Bootstraps that the latter cost.
+    pub spent_pbs: u64,
 }
 
 /// What a client needs to encrypt for a ParaTime, and to check answers of its key managers.

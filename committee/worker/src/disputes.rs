@@ -36,7 +36,7 @@ pub(crate) struct Compared {
     /// The workers whose traces are among them.
     verified: Vec<NodeId>,
     /// How far those agree.
-    agreed: u64,
+    comparison: Comparison,
     /// Peers that did not answer.
     silent: BTreeSet<NodeId>,
 }
@@ -136,16 +136,30 @@ impl<L: Ledger, T: Transport, P: Pool> Asking<'_, L, T, P> {
     }
 }
 
-/// Compares the traces of a dispute and keeps what that showed, for people. Once for each proposal.
+/// Compares the traces of a dispute and keeps what that showed, for people: with the leaves that differ and their proofs,
+/// as far as they are to be had.
 pub(crate) async fn compare_traces<L: Ledger, T: Transport, P: Pool>(
     context: Arc<Context<L, T, P>>,
     dispute: Dispute,
 ) -> Result<(), WorkerError> {
     let cell = context.disputes.cell(dispute.proposal);
-    cell.get_or_try_init(|| compared(&context, &dispute)).await?;
+    let compared = cell.get_or_try_init(|| compared(&context, &dispute)).await?;
+    let mut record = compared.record(&dispute);
+    let mut asking = Asking { context: &context, silent: compared.silent.clone() };
+    for found in &mut record.found {
+        let roots = dispute.votes.iter().filter(|(node, _)| found.nodes.contains(node)).map(|(_, root)| root);
+        if let Some(trace) = roots.filter_map(|root| compared.traces.get(root)).next() {
+            let leaf = asking.leaf(&found.nodes, &dispute, trace, compared.comparison.agreed);
+            found.leaf = tokio::time::timeout(PATIENCE, leaf).await.ok().flatten();
+        }
+    }
+    tell(&record);
+    let results = context.results.clone();
+    blocking(move || results.put_divergence(&record)).await?;
     Ok(())
 }
 
+/// Fetches and compares. What a backup waits for before it executes, so that naming the operation is left to another.
 async fn compared<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     dispute: &Dispute,
@@ -168,45 +182,30 @@ async fn compared<L: Ledger, T: Transport, P: Pool>(
     let _ = tokio::time::timeout(PATIENCE, fetching).await;
     let by_node: BTreeMap<NodeId, &TraceDigests> =
         dispute.votes.iter().filter_map(|(node, root)| Some((*node, traces.get(root)?))).collect();
-    let comparison = compare(&by_node);
-    let record = divergence(&mut asking, dispute, &traces, &comparison).await;
-    tell(&record);
-    let verified = by_node.keys().copied().collect();
-    let (results, agreed, silent) = (context.results.clone(), comparison.agreed, asking.silent);
+    let (comparison, verified) = (compare(&by_node), by_node.keys().copied().collect());
+    let compared = Compared { traces, verified, comparison, silent: asking.silent };
+    // Before anything is fetched for the dispute: what is kept for it goes when this record does.
+    let (results, record) = (context.results.clone(), compared.record(dispute));
     blocking(move || results.put_divergence(&record)).await?;
-    Ok(Compared { traces, verified, agreed, silent })
+    Ok(compared)
 }
 
-/// The record of a comparison, with the leaves that differ and their proofs as far as they are to be had.
-async fn divergence<L: Ledger, T: Transport, P: Pool>(
-    asking: &mut Asking<'_, L, T, P>,
-    dispute: &Dispute,
-    traces: &BTreeMap<Digest, TraceDigests>,
-    comparison: &Comparison,
-) -> Divergence {
-    let of = |node: &NodeId| dispute.votes.iter().find(|(n, _)| n == node).and_then(|(_, root)| traces.get(root));
-    let mut found = Vec::new();
-    for (_, nodes) in &comparison.groups {
-        let leaf = match nodes.first().and_then(of) {
-            Some(trace) => {
-                let leaf = asking.leaf(nodes, dispute, trace, comparison.agreed);
-                tokio::time::timeout(PATIENCE, leaf).await.ok().flatten()
-            }
-            None => None,
-        };
-        found.push(Found { nodes: nodes.clone(), leaf });
-    }
-    let compared = dispute.votes.iter().map(|(node, trace_root)| ComparedTrace {
-        node: *node,
-        trace_root: *trace_root,
-        leaves: traces.get(trace_root).map(|t| t.digests().len() as u64),
-    });
-    Divergence {
-        round: dispute.round,
-        proposal: dispute.proposal,
-        traces: compared.collect(),
-        agreed: comparison.agreed,
-        found,
+impl Compared {
+    /// The record, without leaves.
+    fn record(&self, dispute: &Dispute) -> Divergence {
+        let compared = dispute.votes.iter().map(|(node, trace_root)| ComparedTrace {
+            node: *node,
+            trace_root: *trace_root,
+            leaves: self.traces.get(trace_root).map(|t| t.digests().len() as u64),
+        });
+        let groups = self.comparison.groups.iter();
+        Divergence {
+            round: dispute.round,
+            proposal: dispute.proposal,
+            traces: compared.collect(),
+            agreed: self.comparison.agreed,
+            found: groups.map(|(_, nodes)| Found { nodes: nodes.clone(), leaf: None }).collect(),
+        }
     }
 }
 
@@ -255,7 +254,7 @@ pub(crate) async fn agreed_prefix<L: Ledger, T: Transport, P: Pool>(
         return Ok(Vec::new());
     }
     let digests = compared.traces.values().next().map(TraceDigests::digests).unwrap_or_default();
-    let agreed = usize::try_from(compared.agreed).unwrap_or(usize::MAX);
+    let agreed = usize::try_from(compared.comparison.agreed).unwrap_or(usize::MAX);
     let Some(digests) = digests.get(..agreed).filter(|d| !d.is_empty()) else { return Ok(Vec::new()) };
     let mut asking = Asking { context, silent: compared.silent.clone() };
     let leaves = asking.leaves(&compared.verified, dispute, digests);
@@ -272,8 +271,8 @@ pub(crate) async fn agreed_prefix<L: Ledger, T: Transport, P: Pool>(
     Ok(leaves)
 }
 
-/// Brings the outputs of the programs in a prefix into the store. Peers that have one of them asked for by others come
-/// first next time: they are tried in order, and one that has not what it should have is asked last.
+/// Brings the outputs of the programs in a prefix into the store. A peer that has not what it should have is asked last
+/// from then on.
 async fn fetch_outputs<L: Ledger, T: Transport, P: Pool>(
     asking: &mut Asking<'_, L, T, P>,
     dispute: &Dispute,

@@ -9,7 +9,8 @@ use crate::{keys, registry, slashing, staking, stored};
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Event, Height, NodeId, ParaTimeId, Round, limits};
 use parallax_rounds::{
-    Committee, Effect, ParaTimeBlock, RoundError, RoundEvent, RoundState, SignedCommitment, SignedProposal, Verified,
+    Commitment, Committee, Effect, Outcome, ParaTimeBlock, Phase, RoundError, RoundEvent, RoundState, SignedCommitment,
+    SignedProposal, Verified,
 };
 use parallax_state::{Overlay, StateError, StateView, Value};
 
@@ -123,13 +124,13 @@ pub(crate) fn commit(
     let (mut events, mut accepted, mut first_refusal) = (Vec::new(), 0u32, None);
     for signed in commitments {
         let (node, round) = (signed.commitment.node, machine.round());
+        let seat = seat(&machine, &node);
         let applied = Verified::<SignedCommitment>::check(&machine, context.chain, signed.clone())
             .and_then(|verified| machine.apply(context.height, RoundEvent::Commitment(verified)));
         match applied {
             Ok(effects) => {
                 accepted = accepted.saturating_add(1);
-                let outcome = if signed.commitment.outcome.vote().is_some() { "success" } else { "failure" };
-                events.push(event("rounds.commitment", id, round).with("node", node).with("outcome", outcome));
+                events.push(committed(id, round, &signed.commitment, seat));
                 put_state(overlay, &machine);
                 events.extend(carry_out(overlay, context.parameters, id, round, effects)?);
             }
@@ -147,6 +148,33 @@ pub(crate) fn commit(
     match first_refusal {
         Some(error) if accepted == 0 => Err(Error::Round(error).into()),
         _ => Ok(events),
+    }
+}
+
+/// As what a commitment of this node counts now.
+fn seat(machine: &RoundState, node: &NodeId) -> &'static str {
+    let resolving = matches!(machine.phase(), Phase::Resolve { .. });
+    let is = |role: fn(&Committee, &NodeId) -> bool| machine.committee().is_some_and(|c| role(c, node));
+    match (is(Committee::is_worker) && !resolving, is(Committee::is_backup)) {
+        (true, true) => "worker,backup",
+        (true, false) => "worker",
+        (false, _) => "backup",
+    }
+}
+
+/// The event of a commitment that counts. It stays when the round is over and the machine has forgotten the vote.
+fn committed(id: &ParaTimeId, round: Round, commitment: &Commitment, seat: &str) -> Event {
+    let told = event("rounds.commitment", id, round)
+        .with("node", commitment.node)
+        .with("proposal", commitment.proposal)
+        .with("seat", seat);
+    match (&commitment.outcome, commitment.outcome.vote()) {
+        (Outcome::Success { state_root, trace_root, .. }, Some(vote)) => told
+            .with("outcome", "success")
+            .with("vote", vote)
+            .with("state_root", state_root)
+            .with("trace_root", trace_root),
+        _ => told.with("outcome", "failure"),
     }
 }
 

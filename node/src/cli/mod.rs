@@ -5,6 +5,7 @@ mod host;
 mod job;
 mod keys;
 mod query;
+mod round;
 mod tx;
 mod verify;
 
@@ -55,6 +56,9 @@ enum Command {
     /// Ask a node
     #[command(subcommand)]
     Query(query::QueryCommand),
+    /// What the replicas of a round said, and where they began to differ
+    #[command(subcommand)]
+    Round(round::RoundCommand),
     /// Check a proof bundle without a node
     Verify(verify::VerifyArgs),
     /// Offer a machine: register it, report its encrypted telemetry
@@ -203,6 +207,7 @@ impl Cli {
             Command::Verify(args) => args.run()?,
             Command::Tx(command) => runtime(1)?.block_on(command.run())?,
             Command::Query(command) => runtime(1)?.block_on(command.run())?,
+            Command::Round(command) => runtime(1)?.block_on(command.run())?,
             Command::Host(command) => runtime(2)?.block_on(command.run())?,
             Command::Job(command) => runtime(2)?.block_on(command.run())?,
         }

@@ -18,7 +18,7 @@ use parallax_consensus_engine::Tip;
 use parallax_fhe::{EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{KeyId, ParaTimeId, Round, SecretKey, codec, limits};
+use parallax_primitives::{KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
 use parallax_rounds::{Proposal, SignedProposal};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{FheBackend, ParaTime};
@@ -27,7 +27,7 @@ use parallax_state::{Namespace, StateError, StateView};
 use parallax_worker::shell::{WorkerReport, WorkerSetup};
 use parallax_worker::{
     CrashAt, CrashPoint, Dishonest, Executor, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit, Input, Journal,
-    NoCrash, ResultStore, StoreJournal, Worker, WorkerConfig, WorkerHandle,
+    NoCrash, PeerRequest, PeerResponse, ResultStore, StoreJournal, Transport as _, Worker, WorkerConfig, WorkerHandle,
 };
 use seams::{ChainLedger, PeerTransport};
 use std::collections::BTreeMap;
@@ -66,6 +66,7 @@ pub struct ParaTimeHost {
     pub manifest: Manifest,
     /// Who decrypts for it.
     pub managers: KeyManagers,
+    peers: PeerTransport,
     worker: WorkerHandle,
 }
 
@@ -73,6 +74,11 @@ impl ParaTimeHost {
     /// Tells the worker that the pool has changed. A full queue is no loss: the next block tells it too.
     pub fn poke(&self) {
         self.worker.send(Input::Pool);
+    }
+
+    /// Asks the worker of another node; `None` if it cannot be reached or does not answer.
+    pub async fn ask(&self, node: NodeId, request: PeerRequest) -> Option<PeerResponse> {
+        self.peers.request(self.id, node, request).await
     }
 
     /// Tells the worker to end; nothing is lost.
@@ -287,6 +293,7 @@ pub async fn start(
         admission: parts.fhe.admission.clone(),
         manifest,
         managers: genesis.managers.clone(),
+        peers: PeerTransport { chain: chain.clone(), network: parts.network.clone() },
         worker: handle.clone(),
     });
     let name = |task: &str| format!("{task} of ParaTime {}", id.short());

@@ -1,6 +1,7 @@
 //! The JSON-RPC server: one task, bounded, over what the services of the node share.
 
 mod consensus;
+mod disputes;
 mod kms;
 mod node;
 mod paratime;

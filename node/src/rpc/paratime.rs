@@ -1,15 +1,19 @@
 //! The `paratime` namespace.
 
 use super::consensus::proof;
-use super::{Context, reading, refuse};
+use super::{Context, disputes, reading, refuse};
 use crate::paratime::ParaTimeHost;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::{registry, rounds};
 use parallax_network::Topic;
-use parallax_primitives::{Digest, KeyId, ParaTimeId, Round};
+use parallax_primitives::{Digest, KeyId, NodeId, ParaTimeId, Round};
 use parallax_rounds::{ParaTimeBlock, Phase};
-use parallax_rpc::types::{KeyPart, ParaTimeView, PublicKeyInfo, ResultView, RoundEvent, RoundView, Seat, VoteView};
+use parallax_rpc::types::{
+    DisputeView, KeyPart, ParaTimeView, PublicKeyInfo, ResultView, RoundEvent, RoundReport, RoundView, Seat,
+    TraceDigestsView, VoteView,
+};
 use parallax_rpc::{ErrorCode, Hex, ParaTimeApiServer, ProofBundle, RpcError, RpcResult, limits};
+use parallax_runtime::ProvenLeaf;
 use std::sync::Arc;
 
 /// Serves `paratime_*`.
@@ -133,6 +137,37 @@ impl ParaTimeApiServer for ParaTime {
                 .collect(),
             committee,
         })
+    }
+
+    async fn round_report(&self, id: ParaTimeId, round: Round) -> RpcResult<RoundReport> {
+        reading(|| disputes::report(&self.0, id, round))
+    }
+
+    async fn trace_digests(
+        &self,
+        id: ParaTimeId,
+        round: Round,
+        proposal: Digest,
+        node: NodeId,
+        from: u64,
+    ) -> RpcResult<Option<TraceDigestsView>> {
+        disputes::trace_digests(&self.0, &*self.host(id)?, (round, proposal), node, from).await
+    }
+
+    async fn trace_leaf(
+        &self,
+        id: ParaTimeId,
+        round: Round,
+        proposal: Digest,
+        node: NodeId,
+        index: u64,
+    ) -> RpcResult<Option<ProvenLeaf>> {
+        disputes::trace_leaf(&self.0, &*self.host(id)?, (round, proposal), node, index).await
+    }
+
+    async fn dispute(&self, id: ParaTimeId, round: Round, proposal: Digest) -> RpcResult<DisputeView> {
+        let host = self.host(id)?;
+        reading(|| disputes::dispute(&host, round, proposal))
     }
 
     async fn query(

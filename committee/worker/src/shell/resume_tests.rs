@@ -163,7 +163,16 @@ async fn run(faults: &[(usize, Fault)], resolution: Resolution, tamper: Option<T
     };
     let backups = 2..5;
     let efforts = backups.clone().filter_map(|n| network.results(n).effort(Round(1), &proposal).unwrap()).collect();
-    let records = backups.filter_map(|n| network.results(n).divergence(Round(1), &proposal).unwrap()).collect();
+    // Leaves are fetched for the record while the backup executes; they may come after the verdict.
+    let mut records: Vec<Divergence> = Vec::new();
+    for _ in 0..500 {
+        let kept = backups.clone().filter_map(|n| network.results(n).divergence(Round(1), &proposal).unwrap());
+        records = kept.collect();
+        if records.iter().flat_map(|record| &record.found).all(|found| found.leaf.is_some()) {
+            break;
+        }
+        network.tick().await;
+    }
     network.until_pools_are_empty().await;
     network.check_states(&all);
     Run { verdict, votes, efforts, records }
