@@ -81,3 +81,31 @@ fn a_damaged_journal_is_reported_and_not_passed_over() {
     let error = StoreJournal::open(Arc::new(store), ParaTimeId::named("a")).err().unwrap();
     assert!(error.to_string().contains("the worker's journal"), "{error}");
 }
+
+proptest::proptest! {
+    /// What a peer sends is decoded to exactly what it encodes to, or refused; a count that claims more than the bytes
+    /// hold costs no memory.
+    #[test]
+    fn hostile_answers_about_traces_never_panic(
+        kind in 3u8..6,
+        bytes in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..300),
+    ) {
+        let bytes = [&[kind, 1][..], &bytes].concat();
+        if let Ok(answer) = codec::decode::<PeerResponse>("answer", &bytes, 1 << 20) {
+            proptest::prop_assert_eq!(encode(&answer), bytes.clone());
+        }
+        let bytes = [&[kind][..], &bytes].concat();
+        if let Ok(request) = codec::decode::<PeerRequest>("request", &bytes, 1 << 20) {
+            proptest::prop_assert_eq!(encode(&request), bytes);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_claims_more_leaves_than_it_brings_is_refused() {
+    let part = TracePart { count: 3, items: vec![Digest([1; 32]); 3] };
+    let mut bytes = encode(&PeerResponse::TraceDigests(Some(part)));
+    // Variant, option, count, then the length of the list.
+    bytes[10..14].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(codec::decode::<PeerResponse>("answer", &bytes, 1 << 20).is_err());
+}
