@@ -6,7 +6,7 @@ use parallax_clear::ClearBackend;
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Address, Digest, Height, PublicKey, Round};
 use parallax_rounds::{BlockKind, Outcome, ParaTimeBlock};
-use parallax_runtime::{ParaTime as _, RoundContext};
+use parallax_runtime::{ParaTime as _, Replay, RoundContext};
 use parallax_scheduler::Scheduler;
 use parallax_state::{Database, StateError};
 use parallax_worker::{ResultStore, steps};
@@ -93,8 +93,10 @@ impl World {
         let oracle = &mut self.checks.oracle;
         oracle.results.put_batch(block.round, &batch).map_err(text)?;
         let max_gas = self.scenario.rounds.max_batch_gas;
-        let (results, runtime, fhe) = (&oracle.results, &oracle.runtime, &oracle.fhe);
-        let (outcome, execution) = match steps::execute(results, runtime, fhe, proposal, &context, max_gas, &|| false) {
+        let (results, runtime, replay) = (&oracle.results, &oracle.runtime, Replay::record(&oracle.fhe));
+        let done = steps::execute(results, runtime, &replay, proposal, &context, max_gas, &|| false);
+        let replayed = replay.finish();
+        let (outcome, execution) = match done {
             Ok(done) => done,
             Err(abort) => return Ok(Verdict::Differs(format!("an honest replica does not execute it: {abort}"))),
         };
@@ -107,7 +109,7 @@ impl World {
             let names = ["io root", "state root", "trace root", "messages"];
             return Ok(Verdict::Differs(format!("its {} is not the honest one", names[which])));
         }
-        oracle.results.put_execution(block.round, block.proposal, &execution).map_err(text)?;
+        oracle.results.put_execution(block.round, block.proposal, &execution, &replayed).map_err(text)?;
         if !oracle.results.commit_held(block).map_err(text)? {
             return Ok(Verdict::Differs("its writes do not give its root".to_owned()));
         }

@@ -9,7 +9,7 @@ use crate::world::{Event, World, price};
 use parallax_consensus_app::tx::Call;
 use parallax_primitives::{Address, Digest, Gas, Height, Round, limits};
 use parallax_rounds::{ParaTimeBlock, SignedCommitment, SignedProposal};
-use parallax_runtime::{Abort, RoundContext};
+use parallax_runtime::{Abort, Replay, RoundContext};
 use parallax_state::StateError;
 use parallax_worker::{Action, CrashStep, Journal, PeerRequest, PeerResponse, Step, Where, Work, WorkerEvent, steps};
 use std::collections::BTreeSet;
@@ -84,7 +84,10 @@ impl World {
                 let token = self.begin_job(node, signed.proposal.digest());
                 self.spawn(node, 1, Task::FetchBatch(BatchFetch { signed, token, peers: Vec::new() }));
             }
-            Action::StartExecution { proposal, context } => self.start_execution(node, proposal, context),
+            // Rounds are resolved in full here, so a dispute adds nothing to the execution.
+            Action::StartExecution { proposal, context, dispute: _ } => self.start_execution(node, proposal, context),
+            // Naming the operation changes no state, on chain or of the worker.
+            Action::CompareTraces(_) => {}
             Action::Cancel { proposal } => {
                 self.pass(node, Where::Before, CrashStep::Cancel)?;
                 if let Some(run) = self.nodes.get_mut(node).and_then(|n| n.running.as_mut()) {
@@ -396,12 +399,14 @@ impl World {
         }
         let Some(n) = self.nodes.get(node) else { return Ok(()) };
         let Some(run) = n.running.as_ref() else { return Ok(()) };
-        let executed = steps::execute(&run.results, &*self.runtime, &*n.fhe, header, round, order.max_gas, &|| false);
+        let replay = Replay::record(&*n.fhe);
+        let executed = steps::execute(&run.results, &*self.runtime, &replay, header, round, order.max_gas, &|| false);
+        let replayed = replay.finish();
         let event = match executed {
             Ok((outcome, execution)) => {
                 self.pass(node, Where::Before, CrashStep::StoreResult)?;
                 if let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) {
-                    run.results.put_execution(round.round, proposal, &execution)?;
+                    run.results.put_execution(round.round, proposal, &execution, &replayed)?;
                 }
                 self.pass(node, Where::After, CrashStep::StoreResult)?;
                 self.log.count("executions");
