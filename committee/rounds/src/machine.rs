@@ -39,7 +39,7 @@ impl RoundState {
         }
         let before = self.height;
         self.height = height;
-        let round = self.round();
+        let (round, disputed) = (self.round(), matches!(self.phase, Phase::Resolve { .. }));
         let mut out = Vec::new();
         let result = match event {
             RoundEvent::Announcement(proposal) => self.announce(proposal.into_inner(), &mut out),
@@ -69,6 +69,9 @@ impl RoundState {
         let ended = out.iter().filter(|effect| effect.is_terminal()).count();
         assert!(ended <= 1, "a round ends once");
         assert_eq!(self.round(), if ended == 1 { round.next() } else { round }, "a terminal effect advances the round");
+        let resolving = matches!(self.phase, Phase::Resolve { .. });
+        assert!(!disputed || resolving || ended == 1, "a discrepancy never clears inside its round");
+        assert_eq!(self.due().is_none(), matches!(self.phase, Phase::Suspended), "every phase is left at some height");
         Ok(out)
     }
 
@@ -295,6 +298,7 @@ impl RoundState {
             return self.fail(FailReason::InMessages, None, out);
         }
         let accepted = cast.vote();
+        self.assert_accepted(&live, accepted, discrepancy);
         let agreed: Vec<NodeId> = with_vote(&live, accepted);
         let wrong: Vec<NodeId> =
             live.votes.iter().filter(|(_, v)| !v.is_failure() && v.vote() != accepted).map(|(n, _)| *n).collect();
@@ -332,6 +336,23 @@ impl RoundState {
         }
         self.work_since = None;
         self.close(block_of(out), out);
+    }
+
+    /// What accepting a result rests on, counted once more and in another way than in `detect` and `resolve`.
+    fn assert_accepted(&self, live: &Live, accepted: Option<Digest>, discrepancy: bool) {
+        let (Some(committee), Some(deadline)) = (&self.committee, self.due()) else { return };
+        assert!(accepted.is_some(), "a result is accepted, not a failure");
+        if discrepancy {
+            let agree = committee.backups.iter().filter(|b| live.votes.get(b).is_some_and(|v| v.vote() == accepted));
+            assert!(2 * agree.count() > committee.backups.len(), "more than half of the backups agree");
+            return;
+        }
+        let votes: Vec<&CastVote> = committee.workers.iter().filter_map(|w| live.votes.get(w)).collect();
+        let agree = votes.iter().filter(|v| v.vote() == accepted).count();
+        assert!(votes.iter().all(|v| v.is_failure() || v.vote() == accepted), "no worker voted otherwise");
+        let missing = committee.workers.len().saturating_sub(agree);
+        let late = self.height >= deadline && missing <= usize::from(self.parameters.allowed_stragglers);
+        assert!(missing == 0 || late, "all workers agree, or at the deadline all but the stragglers");
     }
 
     /// A majority of the backups found another result than the scheduler.
@@ -531,7 +552,7 @@ impl RoundState {
         votes: &BTreeMap<NodeId, CastVote>,
         out: &mut Vec<Effect>,
     ) {
-        debug_assert!(wrong.iter().collect::<BTreeSet<_>>().is_disjoint(&agreed.iter().collect()), "right or wrong");
+        assert!(wrong.iter().collect::<BTreeSet<_>>().is_disjoint(&agreed.iter().collect()), "right or wrong");
         let mut nodes = Vec::new();
         for node in wrong {
             let record = self.records.entry(node).or_default();
