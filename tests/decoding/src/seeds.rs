@@ -152,6 +152,9 @@ fn answer() -> SignedAnswer {
         threshold: 0,
         epoch: Epoch(0),
         height: Height(3),
+        round: Round(2),
+        state_root: digest(3),
+        subject: digest(4),
         payload: Payload::Public(vec![1]),
     };
     SignedAnswer::sign(answer, CHAIN, &messages::user())

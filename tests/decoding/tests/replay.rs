@@ -1,5 +1,8 @@
 //! The corpus of the fuzzer, and seeded mutations of it, on the stable toolchain.
 
+// A corpus that cannot be read is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use parallax_decoding::{TARGETS, seeds, target};
 use parallax_primitives::{Digest, Domain};
 use std::collections::BTreeSet;
@@ -51,22 +54,21 @@ fn mutated(bytes: &[u8], seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn every_target_has_seeds_that_decode_and_the_committed_ones_are_those_that_this_version_writes() {
+fn every_target_has_seeds_and_each_of_them_decodes() {
     let seeds = seeds::all();
     let seeded: BTreeSet<&str> = seeds.iter().map(|(target, ..)| *target).collect();
     assert_eq!(seeded, TARGETS.iter().map(|t| t.name).collect());
     for (name, seed, bytes) in &seeds {
-        let path = corpus().join(name).join(format!("seed-{seed}"));
-        let hint = "run `cargo run -p parallax-decoding --example seeds -- fuzz/corpus` after a format has changed";
         assert!((target(name).unwrap().decode)(bytes), "{name}/{seed} decodes");
-        assert!(fs::read(&path).is_ok_and(|held| held == *bytes), "{} is out of date: {hint}", path.display());
     }
 }
 
 #[test]
 fn the_whole_corpus_and_seeded_mutations_of_it_hold_every_property() {
     for target in TARGETS {
-        for (name, bytes) in files(target.name) {
+        let seeds = seeds::all().into_iter().filter(|(of, ..)| *of == target.name);
+        let seeds = seeds.map(|(_, name, bytes)| (name.to_owned(), bytes));
+        for (name, bytes) in files(target.name).into_iter().chain(seeds) {
             println!("{}/{name}", target.name);
             (target.check)(&bytes);
             for seed in 0..MUTATIONS {
