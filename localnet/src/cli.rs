@@ -10,6 +10,7 @@ use crate::state::{NodePhase, SupervisorState};
 use crate::supervisor::{Notice, TAIL_LINES};
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
+use parallax_fhe::BackendKind;
 use parallax_rounds::Resolution;
 use parallax_rpc::{Client, NodeApiClient as _};
 use std::ffi::OsString;
@@ -97,6 +98,9 @@ pub struct FixtureArgs {
     /// Blocks from one round to the next without work, at most [default: what the windows of all ranks need, twice]
     #[arg(long)]
     pub max_round_interval: Option<u64>,
+    /// FHE backend: cpu-fft, or cpu-exact, whose nodes agree on any processor at up to twice the time
+    #[arg(long, value_name = "BACKEND", default_value_t = Fixture::default().backend)]
+    pub backend: BackendKind,
 }
 
 fn resolution(text: &str) -> Result<Resolution, String> {
@@ -125,6 +129,7 @@ impl From<&FixtureArgs> for Fixture {
             proposer_timeout: args.proposer_timeout,
             round_timeout: args.round_timeout,
             max_round_interval: args.max_round_interval,
+            backend: args.backend,
             ..Self::default()
         }
     }

@@ -4,6 +4,7 @@ use crate::error::LocalnetError;
 use parallax_consensus_app::genesis::ConsensusParameters;
 use parallax_consensus_app::tx::Role;
 use parallax_consensus_app::{localnet_parameters, localnet_rounds};
+use parallax_fhe::BackendKind;
 use parallax_primitives::limits::{MAX_COMMITTEE, MAX_VALIDATORS};
 use parallax_primitives::{Amount, Gas};
 use parallax_rounds::{Resolution, RoundParameters};
@@ -66,6 +67,8 @@ pub struct Fixture {
     pub max_round_interval: Option<u64>,
     /// Whether nodes can be cut off from each other: they are connected through relays of the supervisor.
     pub links: bool,
+    /// How nodes compute bootstraps: part of the profile that the committee's descriptor asks for.
+    pub backend: BackendKind,
 }
 
 impl Default for Fixture {
@@ -91,6 +94,7 @@ impl Default for Fixture {
             round_timeout: localnet_rounds().round_timeout,
             max_round_interval: None,
             links: false,
+            backend: BackendKind::default(),
         }
     }
 }

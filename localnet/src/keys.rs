@@ -2,7 +2,7 @@
 
 use crate::error::LocalnetError;
 use indicatif::{ProgressBar, ProgressStyle};
-use parallax_fhe::{FftPlan, GenerateOptions, Progress, cache};
+use parallax_fhe::{BackendKind, FftPlan, GenerateOptions, Progress, cache};
 use parallax_primitives::KeyId;
 use parallax_runtime::EvaluationProfile;
 use std::path::{Path, PathBuf};
@@ -15,18 +15,19 @@ pub struct KeySet {
     pub dir: PathBuf,
     /// Its id: the digest of its manifest.
     pub key_id: KeyId,
-    /// The profile under which its known answers hold.
+    /// The profile of the backend that was asked for; its known answers are in the manifest.
     pub profile: EvaluationProfile,
 }
 
 impl KeySet {
     /// The localnet's key set, made now if the cache does not hold it: about 20 core-seconds, with a progress bar on
     /// standard error if that is a terminal. `cache_root` is [`parallax_fhe::cache::default_root`] unless given.
-    /// Blocks; call it outside the asynchronous runtime's threads.
+    /// One key set serves every backend; `backend` says whose profile the chain is to run. Blocks; call it outside the
+    /// asynchronous runtime's threads.
     ///
     /// # Errors
     /// If the processor cannot run the profile, or the cache cannot be written or is damaged.
-    pub fn obtain(cache_root: Option<&Path>) -> Result<Self, LocalnetError> {
+    pub fn obtain(cache_root: Option<&Path>, backend: BackendKind) -> Result<Self, LocalnetError> {
         let root = match cache_root {
             Some(root) => root.to_owned(),
             None => cache::default_root().ok_or_else(|| LocalnetError::Keys {
@@ -41,7 +42,8 @@ impl KeySet {
         let made = cache::key_set(&root, GenerateOptions::default(), &report);
         bar.finish_and_clear();
         let (manifest, dir) = made.map_err(|e| failed(e.to_string()))?;
-        Ok(Self { dir, key_id: manifest.key_id(), profile: manifest.profile })
+        let profile = manifest.answers(backend).map_err(|e| failed(e.to_string()))?.profile.clone();
+        Ok(Self { dir, key_id: manifest.key_id(), profile })
     }
 }
 

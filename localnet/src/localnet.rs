@@ -8,6 +8,7 @@ use crate::plan::{self, Account, Plan, PlannedNode};
 use crate::state::{self, NodePhase, NodeState, SupervisorState};
 use crate::supervisor::{Notice, Notify, Order, Runner, Shared, TAIL_LINES};
 use crate::{lifeline, process};
+use parallax_fhe::BackendKind;
 use parallax_rpc::{Client, NodeApiClient as _};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -145,14 +146,14 @@ impl Localnet {
         }
         let keys = match options.keys.clone() {
             Some(keys) => keys,
-            None => obtain_keys().await?,
+            None => obtain_keys(fixture.backend).await?,
         };
         plan::prepare(&options.dir, fixture, &keys, options.fresh)
     }
 }
 
-async fn obtain_keys() -> Result<KeySet, LocalnetError> {
-    match tokio::task::spawn_blocking(|| KeySet::obtain(None)).await {
+async fn obtain_keys(backend: BackendKind) -> Result<KeySet, LocalnetError> {
+    match tokio::task::spawn_blocking(move || KeySet::obtain(None, backend)).await {
         Ok(result) => result,
         Err(error) => Err(LocalnetError::Keys { dir: PathBuf::from("the cache"), reason: error.to_string() }),
     }

@@ -15,7 +15,7 @@ use parallax_consensus_app::Ledger;
 use parallax_consensus_app::tx::Role;
 use parallax_consensus_engine::embedded::{self, EngineConfig, EngineHandle};
 use parallax_consensus_engine::{BlockStore, EngineError, Pool, Shared, Tip};
-use parallax_fhe::{Manifest, SecretKeys, TfheDecryptor};
+use parallax_fhe::{BackendKind, Manifest, SecretKeys, TfheDecryptor};
 use parallax_genesis::{Home, ParaTimeGenesis};
 use parallax_kms::KeyManager;
 use parallax_network::{Handle, Network, NetworkConfig, NetworkError, NetworkEvent, RequestHandler};
@@ -23,7 +23,7 @@ use parallax_primitives::{Address, ParaTimeId};
 use parallax_state::Database;
 use parallax_store::RocksStore;
 use parallax_worker::{Fault, FaultKind, WorkerError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,7 +258,8 @@ async fn serve(
     if home.config.has(Role::Compute) {
         let keys = keys_dir(home)?;
         let threads = usize::from(home.config.fhe_threads);
-        let fhe = Arc::new(FheResources::new(threads, home.config.paratimes.len(), fault)?);
+        let backends = backends(home)?;
+        let fhe = Arc::new(FheResources::new(threads, home.config.paratimes.len(), &backends, fault)?);
         let parts = Parts {
             chain: &context.chain,
             submitter,
@@ -302,6 +303,12 @@ fn crash_on_purpose(error: eyre::Report) -> eyre::Report {
         std::process::abort();
     }
     error
+}
+
+/// The FHE backends of the node's ParaTimes. One that this program has not is refused where its ParaTime starts.
+fn backends(home: &Home) -> Result<BTreeSet<BackendKind>> {
+    let profiles = home.config.paratimes.iter().map(|id| paratime_of(home, id).map(|(_, genesis)| &genesis.profile));
+    profiles.filter_map(|p| p.map(BackendKind::of).transpose()).collect()
 }
 
 fn paratime_of<'a>(

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use eyre::Result;
-use parallax_fhe::Manifest;
+use parallax_fhe::{BackendKind, Manifest};
 use parallax_genesis::{AccountKey, NodeKeys};
 use parallax_localnet::KeySet;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl KeysCommand {
                 println!("address {}\nkey     {}", key.address(), key.public());
             }
             Self::Fhe(args) => {
-                let set = KeySet::obtain(args.cache.as_deref())?;
+                let set = KeySet::obtain(args.cache.as_deref(), BackendKind::default())?;
                 let manifest = Manifest::load(&set.dir)?;
                 println!(
                     "key id    {}\norigin    {}\ndirectory {}",
@@ -59,6 +59,9 @@ impl KeysCommand {
                     manifest.origin.label(),
                     set.dir.display()
                 );
+                for answers in &manifest.profiles {
+                    println!("backend   {}", answers.profile.backend);
+                }
                 for part in &manifest.parts {
                     println!("{:<22}{:>12} bytes  {}", part.role.name(), part.bytes, part.digest);
                 }

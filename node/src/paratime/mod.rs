@@ -15,7 +15,7 @@ use parallax_consensus_app::genesis::ParaTimeDescriptor;
 use parallax_consensus_app::tx::Role;
 use parallax_consensus_app::{registry, rounds};
 use parallax_consensus_engine::Tip;
-use parallax_fhe::{EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
+use parallax_fhe::{BackendKind, EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
 use parallax_primitives::{KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
@@ -30,7 +30,7 @@ use parallax_worker::{
     NoCrash, PeerRequest, PeerResponse, ResultStore, StoreJournal, Transport as _, Worker, WorkerConfig, WorkerHandle,
 };
 use seams::{ChainLedger, PeerTransport};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -102,19 +102,26 @@ pub struct FheResources {
     pool: Arc<FhePool>,
     execution: Executor,
     admission: Executor,
-    keys: Mutex<BTreeMap<KeyId, Arc<EvaluationKeys>>>,
+    keys: Mutex<BTreeMap<(KeyId, BackendKind), Arc<EvaluationKeys>>>,
 }
 
 impl FheResources {
-    /// Pins the FFT plan and starts the threads: `threads` for FHE, one a ParaTime to drive executions, one to verify
-    /// the proofs of inputs that clients submit.
+    /// Pins the FFT plan, if a backend in use wants one, and starts the threads: `threads` for FHE, one a ParaTime to
+    /// drive executions, one to verify the proofs of inputs that clients submit.
     ///
     /// # Errors
     /// [`Refused`] if the processor cannot run the profile; otherwise if the system refuses a thread.
-    pub fn new(threads: usize, paratimes: usize, fault: Option<Fault>) -> Result<Self> {
-        let other = fault.is_some_and(|fault| fault.kind == FaultKind::OtherFftPlan);
-        let plan = if other { FftPlan::Dif4 } else { FftPlan::Dif16 };
-        parallax_fhe::init(plan).map_err(|e| Refused::new(e.to_string()))?;
+    pub fn new(
+        threads: usize,
+        paratimes: usize,
+        backends: &BTreeSet<BackendKind>,
+        fault: Option<Fault>,
+    ) -> Result<Self> {
+        if backends.contains(&BackendKind::CpuFft) {
+            let other = fault.is_some_and(|fault| fault.kind == FaultKind::OtherFftPlan);
+            let plan = if other { FftPlan::Dif4 } else { FftPlan::Dif16 };
+            parallax_fhe::init(plan).map_err(|e| Refused::new(e.to_string()))?;
+        }
         Ok(Self {
             pool: FhePool::new(threads).map_err(|e| eyre!("the FHE threads could not be started: {e}"))?,
             execution: Executor::new(paratimes).wrap_err("threads for execution")?,
@@ -124,13 +131,13 @@ impl FheResources {
     }
 
     /// The key set of a directory, loaded at most once.
-    fn keys(&self, dir: &Path, manifest: &Manifest) -> Result<Arc<EvaluationKeys>> {
+    fn keys(&self, dir: &Path, manifest: &Manifest, backend: BackendKind) -> Result<Arc<EvaluationKeys>> {
         let mut loaded = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(keys) = loaded.get(&manifest.key_id()) {
+        if let Some(keys) = loaded.get(&(manifest.key_id(), backend)) {
             return Ok(Arc::clone(keys));
         }
-        let keys = Arc::new(EvaluationKeys::load(dir, manifest)?);
-        loaded.insert(manifest.key_id(), Arc::clone(&keys));
+        let keys = Arc::new(EvaluationKeys::load(dir, manifest, backend)?);
+        loaded.insert((manifest.key_id(), backend), Arc::clone(&keys));
         Ok(keys)
     }
 }
@@ -182,16 +189,23 @@ fn backend(
         );
         return Err(Refused::new(text).into());
     }
-    if manifest.profile != genesis.profile {
+    let Some(kind) = BackendKind::of(&genesis.profile) else {
+        let (names, wanted) = (BackendKind::ALL.map(BackendKind::name).join(" and "), &genesis.profile.backend);
+        let text =
+            format!("ParaTime {id} runs the FHE backend {wanted:?}, this program has {names}; use another version");
+        return Err(Refused::new(text).into());
+    };
+    let profile = &manifest.answers(kind).map_err(|e| Refused::new(e.to_string()))?.profile;
+    if *profile != genesis.profile {
         let text = format!(
-            "the key set in {} was made for the profile {:?}, ParaTime {id} runs {:?}; use the key set of this chain",
+            "the key set in {} was made for the profile {profile:?}, ParaTime {id} runs {:?}; use the key set of this \
+             chain",
             dir.display(),
-            manifest.profile,
             genesis.profile
         );
         return Err(Refused::new(text).into());
     }
-    let backend = TfheBackend::with_pool(fhe.keys(dir, &manifest)?, Arc::clone(&fhe.pool))?;
+    let backend = TfheBackend::with_pool(fhe.keys(dir, &manifest, kind)?, Arc::clone(&fhe.pool))?;
     backend.check_profile().map_err(|e| Refused::new(e.to_string()))?;
     Ok((Arc::new(backend), manifest))
 }

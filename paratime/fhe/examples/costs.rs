@@ -5,8 +5,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use parallax_fhe::{
-    ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend, TfheClientCipher,
-    TfheDecryptor, cache, init,
+    BackendKind, ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend,
+    TfheClientCipher, TfheDecryptor, cache, init,
 };
 use parallax_primitives::Digest;
 use parallax_runtime::{
@@ -90,7 +90,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     files(&manifest, &dir);
     let start = Instant::now();
     println!("memory before loading: {} MiB resident", memory("VmRSS:"));
-    let keys = Arc::new(measure("load evaluation keys", 1, || Ok(EvaluationKeys::load(&dir, &manifest)?))?);
+    let keys = Arc::new(measure("load evaluation keys", 1, || {
+        Ok(EvaluationKeys::load(&dir, &manifest, BackendKind::CpuFft)?)
+    })?);
     println!("memory after loading: {} MiB resident, {} MiB at most", memory("VmRSS:"), memory("VmHWM:"));
     let backend = TfheBackend::new(keys, 2)?;
     measure("known answers of the profile", 1, || Ok(backend.check_profile()?))?;

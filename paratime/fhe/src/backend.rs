@@ -4,7 +4,7 @@ use crate::encoding::{decode_list, decode_stored, encode_stored};
 use crate::evaluate::{Input, evaluate};
 use crate::keys::{EvaluationKeys, KeyError, ProfileMismatch, check};
 use crate::list;
-use crate::plan;
+use crate::plan::{self, BackendKind};
 use crate::pool::FhePool;
 use parallax_primitives::{Digest, KeyId};
 use parallax_runtime::trace::leaves;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How many verdicts on lists are kept. Admission and execution ask for the same list within seconds.
 const MAX_VERDICTS: usize = 4_096;
 
-/// Evaluates programs with tfhe on the CPU, under the process's pinned plan.
+/// Evaluates programs with tfhe on the CPU: under the process's pinned plan, or exactly, as its keys were loaded.
 pub struct TfheBackend {
     current: Arc<EvaluationKeys>,
     previous: Option<Arc<EvaluationKeys>>,
@@ -39,9 +39,12 @@ impl TfheBackend {
     /// A backend on a pool that it shares with others.
     ///
     /// # Errors
-    /// If no plan is pinned.
+    /// If no plan is pinned and the keys are for the backend that wants one.
     pub fn with_pool(keys: Arc<EvaluationKeys>, pool: Arc<FhePool>) -> Result<Self, KeyError> {
-        let profile = plan::profile()?;
+        let profile = match keys.backend() {
+            BackendKind::CpuFft => plan::profile()?,
+            BackendKind::CpuExact => BackendKind::CpuExact.profile(),
+        };
         Ok(Self { current: keys, previous: None, pool, profile, verdicts: Mutex::default() })
     }
 
@@ -57,16 +60,16 @@ impl TfheBackend {
         &self.pool
     }
 
-    /// Evaluates the known answers of every key set that it holds, about two core-seconds each, and compares them.
+    /// Evaluates the known answers of every key set that it holds, two to three core-seconds each, and compares them.
     ///
     /// # Errors
     /// The first operation that gives other bits than the key set commits to, with the probable reasons. A node that
     /// gets this must not join a committee.
     pub fn check_profile(&self) -> Result<(), ProfileMismatch> {
         for keys in [Some(&self.current), self.previous.as_ref()].into_iter().flatten() {
-            let manifest = keys.manifest();
-            check(&self.pool, &keys.material, &keys.known_inputs, &manifest.profile, &manifest.known_answers)?;
-            tracing::info!(key = %keys.key_id(), operations = manifest.known_answers.len(), "fhe.profile_checked");
+            check(&self.pool, &keys.material, &keys.known_inputs, &keys.answers)?;
+            let operations = keys.answers.known_answers.len();
+            tracing::info!(key = %keys.key_id(), backend = %keys.backend(), operations, "fhe.profile_checked");
         }
         Ok(())
     }

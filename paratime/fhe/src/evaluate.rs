@@ -8,7 +8,8 @@
 //! the work is done by the pool, each operation on one worker from start to end (see [`crate::pool`]).
 
 use crate::encoding::{Words, digest_of_block};
-use crate::keys::Material;
+use crate::exact::keyswitch;
+use crate::keys::{Casting, Material};
 use crate::parameters::{
     ATOMIC_PATTERN, BLOCK_WORDS, CARRY_MODULUS, DELTA, MESSAGE_MODULUS, PUBLIC, dimension, modulus,
 };
@@ -312,8 +313,18 @@ pub(crate) fn compact_list(list: Words) -> Option<CompactCiphertextList> {
 
 /// From the public key's secret to the compute key: one keyswitch and one bootstrap of the identity over all 16 values.
 fn cast(keys: &Material, lwe: Words) -> Words {
-    let view = KeySwitchingKeyView::from_raw_parts(keys.casting.as_view(), keys.server.as_ref(), None);
-    words(view.cast(&block(lwe, FULL)))
+    match &keys.casting {
+        Casting::Fft(casting) => {
+            let view = KeySwitchingKeyView::from_raw_parts(casting.as_view(), keys.server.as_ref(), None);
+            words(view.cast(&block(lwe, FULL)))
+        }
+        Casting::Exact(casting, pattern) => {
+            let shortint: &ServerKey = keys.server.as_ref();
+            let identity = shortint.generate_lookup_table(|x| x);
+            let small = keyswitch(casting, &LweCiphertext::from_container(lwe, modulus()));
+            pattern.bootstrap(small, &identity.acc).into_container()
+        }
+    }
 }
 
 /// One operation. `arguments` are in the order of [`Op::arguments`].

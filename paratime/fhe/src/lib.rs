@@ -21,9 +21,13 @@
 //! | [`keys`] | key sets: manifest, generation, cache, loading by role, known answers |
 //! | [`encoding`] | ciphertexts as bytes |
 //! | [`backend`] | [`TfheBackend`], the evaluator of programs |
+//! | [`exact`] | a bootstrap with the same bits on every processor |
 //!
-//! It is not a scheduler of work (programs come from ParaTimes), not threshold decryption (that is the key managers'),
-//! and it does not make evaluation on unlike processors agree: the `cpu-fft` profile wants x86-64 with AVX2 and FMA.
+//! There are two backends ([`BackendKind`]). `cpu-fft` computes as tfhe does; nodes agree if they are x86-64 with AVX2 and
+//! FMA. `cpu-exact` computes the same programs with an exact bootstrap, at up to twice the time; nodes of any processor
+//! agree.
+//!
+//! It is not a scheduler of work (programs come from ParaTimes) and not threshold decryption (that is the key managers').
 //!
 //! Start with [`backend`], then `evaluate.rs`.
 //!
@@ -55,6 +59,7 @@ pub mod backend;
 mod decrypt;
 pub mod encoding;
 mod evaluate;
+pub mod exact;
 pub mod keys;
 mod list;
 pub mod parameters;
@@ -68,5 +73,5 @@ pub use keys::{
     cache,
 };
 pub use list::TfheClientCipher;
-pub use plan::{FftPlan, InitError, init};
+pub use plan::{BackendKind, FftPlan, InitError, init};
 pub use pool::FhePool;

@@ -5,7 +5,9 @@
 //! the plan is stated, set before any key is loaded, and read back.
 
 use parallax_runtime::EvaluationProfile;
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use tfhe::core_crypto::fft_impl::fft64::math::fft::{Fft, FftAlgo, Method, Plan, setup_custom_fft_plan};
 use tfhe::core_crypto::prelude::PolynomialSize;
@@ -50,20 +52,88 @@ impl fmt::Display for FftPlan {
     }
 }
 
+/// How bootstraps are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendKind {
+    /// By tfhe's floating-point FFT under the pinned plan: the fastest. Bits depend on plan and instruction class.
+    #[default]
+    CpuFft,
+    /// Exactly ([`crate::exact`]): up to twice the time, the same bits on every processor.
+    CpuExact,
+}
+
+impl BackendKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::CpuFft, Self::CpuExact];
+
+    /// Its name in an [`EvaluationProfile`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuFft => "cpu-fft",
+            Self::CpuExact => "cpu-exact",
+        }
+    }
+
+    /// The backend that a profile asks for; `None` if this version has it not.
+    pub fn of(profile: &EvaluationProfile) -> Option<Self> {
+        profile.backend.parse().ok()
+    }
+
+    /// The profile under which this build evaluates with it; for `cpu-fft`, under the network's plan.
+    pub fn profile(self) -> EvaluationProfile {
+        match self {
+            Self::CpuFft => profile_of(FftPlan::Dif16),
+            Self::CpuExact => EvaluationProfile {
+                library: crate::parameters::LIBRARY.to_owned(),
+                plan: EXACT_PLAN.to_owned(),
+                parameters: crate::parameters::NAME.to_owned(),
+                backend: self.name().to_owned(),
+                instructions: "any".to_owned(),
+            },
+        }
+    }
+}
+
+/// The plan of the exact backend: there is none, but bits depend on how far the bootstrapping key is rounded.
+const EXACT_PLAN: &str = "none, key of 52 bits";
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no FHE backend {0:?}; there are cpu-fft and cpu-exact")]
+pub struct UnknownBackend(String);
+
+impl FromStr for BackendKind {
+    type Err = UnknownBackend;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownBackend(name.to_owned()))
+    }
+}
+
 /// Why this process cannot evaluate under the `cpu-fft` profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitError {
     /// The processor lacks an instruction set.
     #[error(
         "this processor has no {missing}: the cpu-fft profile is bit-exact only on x86-64 with AVX2 and FMA, the scalar \
-         code of tfhe computes other bits; run this node on such a processor"
+         code of tfhe computes other bits; run this node on such a processor, or in a committee of the cpu-exact profile"
     )]
     MissingInstructions {
         /// Which.
         missing: &'static str,
     },
     /// Not an x86-64.
-    #[error("this is {architecture}: the cpu-fft profile is defined for x86-64 with AVX2 and FMA only")]
+    #[error(
+        "this is {architecture}: the cpu-fft profile is defined for x86-64 with AVX2 and FMA only; committees of the \
+         cpu-exact profile accept other processors"
+    )]
     Architecture {
         /// What it is.
         architecture: &'static str,
@@ -174,6 +244,18 @@ fn check_processor() -> Result<(), InitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_names_its_backend() {
+        for kind in BackendKind::ALL {
+            assert_eq!(BackendKind::of(&kind.profile()), Some(kind));
+            assert_eq!(kind.name().parse(), Ok(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        let other = EvaluationProfile { backend: "gpu".to_owned(), ..BackendKind::CpuExact.profile() };
+        assert_eq!(BackendKind::of(&other), None);
+        assert_eq!(BackendKind::CpuExact.profile().instructions, "any");
+    }
 
     #[test]
     fn the_plan_is_pinned_once_and_another_one_is_refused() {

@@ -9,7 +9,7 @@ use common::{Numbers, backend, child, client, decryptor, key_set, list, metadata
 use parallax_fhe::encoding::{HEADER_BYTES, max_list_bytes, stored_bytes};
 use parallax_fhe::keys::{Role, SECRET_FILE};
 use parallax_fhe::{
-    ClientKeys, EvaluationKeys, GenerateOptions, KeyError, ProfileMismatch, SecretKeys, TfheBackend, cache,
+    BackendKind, ClientKeys, EvaluationKeys, GenerateOptions, KeyError, ProfileMismatch, SecretKeys, TfheBackend, cache,
 };
 use parallax_primitives::{Digest, KeyId};
 use parallax_runtime::{
@@ -58,7 +58,7 @@ fn real_fhe_every_operation_equals_plaintext_and_its_bits_depend_on_nothing_else
     assert_eq!(three.leaves.len(), 1 + case.program.ops().len());
 
     let (manifest, dir) = key_set();
-    let keys = Arc::new(EvaluationKeys::load(dir, manifest).unwrap());
+    let keys = Arc::new(EvaluationKeys::load(dir, manifest, BackendKind::CpuFft).unwrap());
     let one = run(&TfheBackend::new(keys, 1).unwrap());
     assert!(one == three, "one worker and three give different bits");
 
@@ -114,9 +114,10 @@ fn real_fhe_the_known_answers_hold_and_a_wrong_one_is_named() {
     backend().check_profile().unwrap();
     let (manifest, dir) = key_set();
     let mut other = manifest.clone();
-    let at = other.known_answers.iter().position(|a| a.operation == "table.two").unwrap();
-    other.known_answers[at].digest = Digest([0; 32]);
-    let keys = Arc::new(EvaluationKeys::load(dir, &other).unwrap());
+    let answers = &mut other.profiles[0].known_answers;
+    let at = answers.iter().position(|a| a.operation == "table.two").unwrap();
+    answers[at].digest = Digest([0; 32]);
+    let keys = Arc::new(EvaluationKeys::load(dir, &other, BackendKind::CpuFft).unwrap());
     let refused = TfheBackend::with_pool(keys, Arc::clone(backend().pool())).unwrap().check_profile();
     let Err(ProfileMismatch::Operation { operation, reasons, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(operation, "table.two");
@@ -297,7 +298,7 @@ fn real_fhe_key_sets_are_found_again_and_damage_is_named() {
     let error = ClientKeys::load(copy.path(), manifest).err().unwrap().to_string();
     assert!(error.contains("public-key.bin is corrupt") && error.contains("delete"), "{error}");
     // A client's directory has no evaluation key, and says so.
-    let error = EvaluationKeys::load(copy.path(), manifest).err().unwrap().to_string();
+    let error = EvaluationKeys::load(copy.path(), manifest, BackendKind::CpuFft).err().unwrap().to_string();
     assert!(error.contains("public-key.bin") || error.contains("evaluation-key.bin"), "{error}");
 }
 

@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The format of key sets. Raised when the files change; older directories are then left alone and not used.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The environment variable that moves the cache.
 pub const ENVIRONMENT: &str = "PARALLAX_KEYS";
 
@@ -115,7 +115,6 @@ fn create_private(dir: &Path) -> Result<(), KeyError> {
 mod tests {
     use super::*;
     use crate::keys::{Origin, Part, Role};
-    use crate::plan::profile_of;
     use parallax_primitives::Digest;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -124,10 +123,9 @@ mod tests {
         std::fs::write(&path, b"crs").map_err(KeyError::io("write", &path))?;
         let manifest = Manifest {
             origin: Origin::TrustedDealer,
-            profile: profile_of(FftPlan::Dif16),
             max_list_blocks: 1,
             parts: vec![Part { role: Role::Crs, bytes: 3, digest: Digest(*blake3::hash(b"crs").as_bytes()) }],
-            known_answers: Vec::new(),
+            profiles: Vec::new(),
         };
         let path = dir.join(MANIFEST_FILE);
         std::fs::write(&path, manifest.to_json().unwrap()).map_err(KeyError::io("write", &path))?;

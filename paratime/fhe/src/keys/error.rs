@@ -1,7 +1,7 @@
 //! Why a key set could not be made, read or used.
 
 use crate::keys::ProfileMismatch;
-use crate::plan::InitError;
+use crate::plan::{BackendKind, InitError};
 use parallax_primitives::{Digest, KeyId};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,14 @@ pub enum KeyError {
         key: KeyId,
         /// The role.
         role: &'static str,
+    },
+    /// The key set has no known answers for a backend.
+    #[error("the key set {key} has no known answers for the {backend} backend; make a key set with this version")]
+    NoSuchProfile {
+        /// The key set.
+        key: KeyId,
+        /// The backend.
+        backend: BackendKind,
     },
     /// A part's file is not there.
     #[error(

@@ -5,10 +5,10 @@ use crate::keys::known_answers::{self, Inputs};
 use crate::keys::load::{
     Material, PublicMaterial, public_key_to_bytes, rerandomization_parameters, secret_file, serialize,
 };
-use crate::keys::{KeyError, MANIFEST_FILE, Manifest, Origin, Part, Role, SECRET_FILE};
+use crate::keys::{KeyError, MANIFEST_FILE, Manifest, Origin, Part, ProfileAnswers, Role, SECRET_FILE};
 use crate::list;
 use crate::parameters::{CASTING, COMPUTE, MAX_LIST_BLOCKS, PUBLIC, SQUASHING};
-use crate::plan::{self, FftPlan};
+use crate::plan::{self, BackendKind, FftPlan};
 use crate::pool::FhePool;
 use parallax_primitives::Digest;
 use std::fmt;
@@ -16,8 +16,10 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use tfhe::core_crypto::prelude::{LweCiphertextCount, LweCompactPublicKeyOwned};
+use tfhe::integer::key_switching_key::CompressedKeySwitchingKeyMaterial;
+use tfhe::shortint::key_switching_key::CompressedKeySwitchingKey;
 use tfhe::shortint::public_key::compact::CompactPrivateKey;
-use tfhe::shortint::{ClientKey, CompactPublicKey, KeySwitchingKey};
+use tfhe::shortint::{ClientKey, CompactPublicKey};
 use tfhe::zk::CompactPkeCrs;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -92,7 +94,7 @@ impl Reporter<'_> {
 }
 
 /// Makes a key set in `dir`, which must exist and be empty: the parts, the manifest, and the secret key with mode
-/// 0600. One machine knows the secret while it runs (trusted dealer). Takes 16 core-seconds.
+/// 0600. One machine knows the secret while it runs (trusted dealer). Takes about 20 core-seconds.
 ///
 /// # Errors
 /// If the plan of the network is not pinned, a file cannot be written, or a known answer does not decrypt to what it
@@ -108,17 +110,44 @@ pub fn generate(dir: &Path, options: GenerateOptions, progress: &dyn Fn(Progress
     let made = make(&client, options, &mut reporter)?;
     reporter.begin(Stage::KnownAnswers);
     let secret: Zeroizing<Vec<u64>> = Zeroizing::new(client.encryption_key().as_ref().to_vec());
-    let answers = known_answers_of(&made.material, &client, &secret)?;
+    let (fft, evaluation) = made.fft()?;
+    let inputs = known_inputs(&fft, &client)?;
     wipe(client);
+    let mut profiles = vec![answers_of(BackendKind::CpuFft, &fft, &inputs, &secret)?];
+    drop(fft);
+    profiles.push(answers_of(BackendKind::CpuExact, &made.exact()?, &inputs, &secret)?);
     reporter.begin(Stage::Writing);
-    write_key_set(dir, made, answers, &secret)
+    write_key_set(dir, made, &evaluation, (&inputs, profiles), &secret)
 }
 
 /// Public keys as they were made.
 struct Made {
-    material: Arc<Material>,
+    /// Evaluation and casting keys in tfhe's compressed form, from which both backends' material follows.
+    compressed: tfhe::CompressedServerKey,
     rerandomization: LweCompactPublicKeyOwned<u64>,
+    public: LweCompactPublicKeyOwned<u64>,
+    crs: CompactPkeCrs,
     squashing: Option<Squashing>,
+}
+
+impl Made {
+    fn parts(&self) -> Result<(CompactPublicKey, PublicMaterial), KeyError> {
+        let rerandomization =
+            CompactPublicKey::from_raw_parts(self.rerandomization.clone(), rerandomization_parameters()?);
+        Ok((rerandomization, PublicMaterial::new(self.public.clone(), self.crs.clone())))
+    }
+
+    fn fft(&self) -> Result<(Arc<Material>, Vec<u8>), KeyError> {
+        let (rerandomization, public) = self.parts()?;
+        let (material, bytes) = Material::fft(&self.compressed, rerandomization, public)?;
+        Ok((Arc::new(material), bytes))
+    }
+
+    fn exact(&self) -> Result<Arc<Material>, KeyError> {
+        let (rerandomization, public) = self.parts()?;
+        let material = Material::exact(self.compressed.clone(), rerandomization, public);
+        material.map(Arc::new).map_err(KeyError::Library)
+    }
 }
 
 /// The noise-squashing key and the secret key that squashed ciphertexts are under, serialised.
@@ -131,10 +160,14 @@ struct Squashing {
 fn make(client: &ClientKey, options: GenerateOptions, reporter: &mut Reporter<'_>) -> Result<Made, KeyError> {
     let private = CompactPrivateKey::new(PUBLIC);
     reporter.begin(Stage::Evaluation);
-    let server = tfhe::shortint::ServerKey::new(client);
-    let casting = KeySwitchingKey::new((&private, None), (client, &server), CASTING);
+    let server = tfhe::shortint::CompressedServerKey::new(client);
+    let casting = CompressedKeySwitchingKey::new((&private, None), (client, &server), CASTING);
     let (casting, server, _) = casting.into_raw_parts();
-    let server = tfhe::integer::ServerKey::new_radix_server_key_from_shortint(server);
+    let casting = CompressedKeySwitchingKeyMaterial::from_raw_parts(casting);
+    let server = tfhe::integer::CompressedServerKey::from_raw_parts(server);
+    let (casting, tag) = (Some(casting), tfhe::Tag::default());
+    let compressed =
+        tfhe::CompressedServerKey::from_raw_parts(server, casting, None, None, None, None, None, None, None, tag);
 
     let mut squashing = None;
     if options.squashing {
@@ -154,13 +187,7 @@ fn make(client: &ClientKey, options: GenerateOptions, reporter: &mut Reporter<'_
     reporter.begin(Stage::Crs);
     let crs = CompactPkeCrs::from_shortint_params(PUBLIC, LweCiphertextCount(usize::from(MAX_LIST_BLOCKS)))
         .map_err(|e| KeyError::Library(e.to_string()))?;
-    let material = Arc::new(Material {
-        server,
-        casting,
-        rerandomization: CompactPublicKey::from_raw_parts(rerandomization.clone(), derived),
-        public: PublicMaterial::new(public, crs),
-    });
-    Ok(Made { material, rerandomization, squashing })
+    Ok(Made { compressed, rerandomization, public, crs, squashing })
 }
 
 fn make_squashing(client: &ClientKey) -> Result<Squashing, KeyError> {
@@ -175,17 +202,16 @@ fn make_squashing(client: &ClientKey) -> Result<Squashing, KeyError> {
 fn write_key_set(
     dir: &Path,
     made: Made,
-    (inputs, known_answers): (Inputs, Vec<known_answers::KnownAnswer>),
+    evaluation: &[u8],
+    (inputs, profiles): (&Inputs, Vec<ProfileAnswers>),
     secret: &[u64],
 ) -> Result<Manifest, KeyError> {
-    let material = Arc::into_inner(made.material)
-        .ok_or_else(|| KeyError::Library("the key material is still in use".to_owned()))?;
-    let (material, evaluation) = material.evaluation_bytes()?;
     let mut parts = vec![
-        write_part(dir, Role::Evaluation, &evaluation)?,
+        write_part(dir, Role::Evaluation, evaluation)?,
+        write_part(dir, Role::ExactEvaluation, &serialize(&made.compressed)?)?,
         write_part(dir, Role::ReRandomization, &public_key_to_bytes(&made.rerandomization))?,
-        write_part(dir, Role::CompactPublicKey, &public_key_to_bytes(&material.public.raw))?,
-        write_part(dir, Role::Crs, &serialize(&material.public.crs)?)?,
+        write_part(dir, Role::CompactPublicKey, &public_key_to_bytes(&made.public))?,
+        write_part(dir, Role::Crs, &serialize(&made.crs)?)?,
     ];
     let mut squashed = None;
     if let Some(Squashing { key, private }) = made.squashing {
@@ -193,13 +219,7 @@ fn write_key_set(
         squashed = Some(private);
     }
     parts.push(write_part(dir, Role::KnownAnswerInputs, &inputs.to_bytes())?);
-    let manifest = Manifest {
-        origin: Origin::TrustedDealer,
-        profile: plan::profile()?,
-        max_list_blocks: MAX_LIST_BLOCKS,
-        parts,
-        known_answers,
-    };
+    let manifest = Manifest { origin: Origin::TrustedDealer, max_list_blocks: MAX_LIST_BLOCKS, parts, profiles };
     write(&dir.join(SECRET_FILE), &secret_file(manifest.key_id(), secret, squashed), true)?;
     // The manifest comes last: a directory that has one is complete.
     let text = manifest.to_json().map_err(|e| KeyError::Library(e.to_string()))?;
@@ -207,12 +227,8 @@ fn write_key_set(
     Ok(manifest)
 }
 
-/// Encrypts the inputs, evaluates every operation, and decrypts the results once to see that they are right.
-fn known_answers_of(
-    material: &Arc<Material>,
-    client: &ClientKey,
-    secret: &[u64],
-) -> Result<(Inputs, Vec<known_answers::KnownAnswer>), KeyError> {
+/// Encrypts and proves the known-answer inputs.
+fn known_inputs(material: &Material, client: &ClientKey) -> Result<Inputs, KeyError> {
     let encrypt = |v: u8| -> Words { client.unchecked_encrypt(u64::from(v)).ct.into_container() };
     let stored =
         known_answers::plain_inputs().iter().map(|blocks| blocks.iter().map(|v| encrypt(*v)).collect()).collect();
@@ -220,18 +236,30 @@ fn known_answers_of(
     let metadata = constant("parallax known-answer metadata");
     let (list, proof) = list::encrypt(&material.public, known_answers::plain_list(), &metadata)
         .map_err(|e| KeyError::Library(e.to_string()))?;
-    let inputs = Inputs { stored, list, proof, metadata, seed: constant("parallax known-answer seed") };
-    let pool = FhePool::new(THREADS).map_err(KeyError::Threads)?;
-    let (outcome, answers) = known_answers::compute(&pool, material, &inputs).map_err(KeyError::Library)?;
-    list::verify(&material.public, inputs.list.clone(), &inputs.proof, &metadata)
+    list::verify(&material.public, list.clone(), &proof, &metadata)
         .map_err(|e| KeyError::Library(format!("the proof of the known-answer list: {e}")))?;
-    for ((plain, blocks), answer) in known_answers::plain_outputs().iter().zip(&outcome.outputs).zip(&answers[1..]) {
+    Ok(Inputs { stored, list, proof, metadata, seed: constant("parallax known-answer seed") })
+}
+
+/// Evaluates every operation, and decrypts the results once to see that they are right.
+fn answers_of(
+    backend: BackendKind,
+    material: &Arc<Material>,
+    inputs: &Inputs,
+    secret: &[u64],
+) -> Result<ProfileAnswers, KeyError> {
+    let pool = FhePool::new(THREADS).map_err(KeyError::Threads)?;
+    let (outcome, known_answers) = known_answers::compute(&pool, material, inputs).map_err(KeyError::Library)?;
+    for ((plain, blocks), answer) in
+        known_answers::plain_outputs().iter().zip(&outcome.outputs).zip(&known_answers[1..])
+    {
         let decrypted: Vec<u8> = blocks.iter().map(|b| crate::decrypt::decode_block(secret, b)).collect();
         if decrypted != *plain {
-            return Err(KeyError::Library(format!("operation {} computes a wrong value", answer.operation)));
+            let operation = &answer.operation;
+            return Err(KeyError::Library(format!("operation {operation} of {backend} computes a wrong value")));
         }
     }
-    Ok((inputs, answers))
+    Ok(ProfileAnswers { profile: backend.profile(), known_answers })
 }
 
 fn write_part(dir: &Path, role: Role, bytes: &[u8]) -> Result<Part, KeyError> {

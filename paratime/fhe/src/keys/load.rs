@@ -1,18 +1,22 @@
 //! Key material in memory, and how each role loads its own.
 
+use crate::exact::{ExactKey, ExactPattern};
 use crate::keys::known_answers::Inputs;
-use crate::keys::{KeyError, Manifest, Role, SECRET_FILE};
-use crate::parameters::{LWE_DIMENSION, PUBLIC, modulus};
-use crate::plan;
+use crate::keys::{KeyError, Manifest, ProfileAnswers, Role, SECRET_FILE};
+use crate::parameters::{CASTING, LWE_DIMENSION, PUBLIC, modulus};
+use crate::plan::{self, BackendKind};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, KeyId, decode, encode};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tfhe::core_crypto::prelude::{LweCompactPublicKey, LweCompactPublicKeyOwned};
+use tfhe::core_crypto::prelude::{LweCompactPublicKey, LweCompactPublicKeyOwned, LweKeyswitchKeyOwned};
 use tfhe::safe_serialization::{DeserializationConfig, SerializationConfig};
 use tfhe::shortint::CompactPublicKey;
+use tfhe::shortint::atomic_pattern::AtomicPatternServerKey;
+use tfhe::shortint::atomic_pattern::compressed::CompressedAtomicPatternServerKey;
 use tfhe::shortint::key_switching_key::KeySwitchingKeyMaterial;
 use tfhe::shortint::parameters::CompactPublicKeyEncryptionParameters;
+use tfhe::shortint::server_key::ShortintCompressedBootstrappingKey;
 use tfhe::zk::CompactPkeCrs;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -46,22 +50,64 @@ impl PublicMaterial {
 /// Everything that an evaluation uses.
 pub(crate) struct Material {
     pub(crate) server: tfhe::integer::ServerKey,
-    pub(crate) casting: KeySwitchingKeyMaterial,
+    pub(crate) casting: Casting,
     /// The public key derived from the compute key: its encryptions of zero re-randomise stored blocks.
     pub(crate) rerandomization: CompactPublicKey,
     pub(crate) public: PublicMaterial,
 }
 
+/// How a client's number comes under the compute key: one keyswitch and one bootstrap.
+pub(crate) enum Casting {
+    /// tfhe's cast.
+    Fft(KeySwitchingKeyMaterial),
+    /// The same in two steps: tfhe does not cast to a key with a bootstrap that is not its own.
+    Exact(LweKeyswitchKeyOwned<u64>, ExactPattern),
+}
+
 impl Material {
-    /// The bytes of the evaluation part. Takes the keys apart and gives them back, because tfhe serialises the whole.
-    pub(crate) fn evaluation_bytes(self) -> Result<(Self, Vec<u8>), KeyError> {
-        let casting = tfhe::integer::key_switching_key::KeySwitchingKeyMaterial::from_raw_parts(self.casting);
-        let tag = tfhe::Tag::default();
-        let whole =
-            tfhe::ServerKey::from_raw_parts(self.server, Some(casting), None, None, None, None, None, None, None, tag);
+    /// The material with tfhe's own bootstrap, and the bytes of its part. Takes the keys apart and puts them together
+    /// again, because tfhe serialises the whole.
+    pub(crate) fn fft(
+        keys: &tfhe::CompressedServerKey,
+        rerandomization: CompactPublicKey,
+        public: PublicMaterial,
+    ) -> Result<(Self, Vec<u8>), KeyError> {
+        let (server, casting, ..) = keys.clone().into_raw_parts();
+        let casting = casting.ok_or_else(|| KeyError::Library("the casting key is missing".to_owned()))?;
+        let (server, casting, tag) = (server.decompress(), Some(casting.decompress()), tfhe::Tag::default());
+        let whole = tfhe::ServerKey::from_raw_parts(server, casting, None, None, None, None, None, None, None, tag);
         let bytes = serialize(&whole)?;
         let (server, casting) = take_apart(whole).map_err(KeyError::Library)?;
-        Ok((Self { server, casting, rerandomization: self.rerandomization, public: self.public }, bytes))
+        Ok((Self { server, casting: Casting::Fft(casting), rerandomization, public }, bytes))
+    }
+
+    /// The material with the exact bootstrap.
+    pub(crate) fn exact(
+        keys: tfhe::CompressedServerKey,
+        rerandomization: CompactPublicKey,
+        public: PublicMaterial,
+    ) -> Result<Self, String> {
+        let (server, casting, ..) = keys.into_raw_parts();
+        let casting = casting.ok_or("the casting key is missing")?.into_raw_parts().decompress();
+        let (casting, shift, destination, _) = casting.into_raw_parts();
+        if shift != 0 || destination != CASTING.destination_key {
+            return Err("the casting key is not of this parameter set".to_owned());
+        }
+        let (pattern, message, carry, degree, noise) = server.into_raw_parts().into_raw_parts();
+        let CompressedAtomicPatternServerKey::Standard(standard) = pattern else {
+            return Err("the server key is not of this parameter set".to_owned());
+        };
+        let (keyswitch, bootstrap, _) = standard.into_raw_parts();
+        let ShortintCompressedBootstrappingKey::Classic { bsk, .. } = bootstrap else {
+            return Err("the bootstrapping key is not of this parameter set".to_owned());
+        };
+        let keyswitch = keyswitch.decompress_into_lwe_keyswitch_key();
+        let bootstrap = bsk.decompress_into_lwe_bootstrap_key();
+        let exact = ExactPattern::new(keyswitch, &bootstrap).map_err(|e| e.to_string())?;
+        let pattern = AtomicPatternServerKey::Dynamic(Box::new(exact.clone()));
+        let server = tfhe::shortint::ServerKey::from_raw_parts(pattern, message, carry, degree, noise);
+        let server = tfhe::integer::ServerKey::new_radix_server_key_from_shortint(server);
+        Ok(Self { server, casting: Casting::Exact(casting, exact), rerandomization, public })
     }
 }
 
@@ -106,31 +152,43 @@ pub(crate) fn rerandomization_parameters() -> Result<CompactPublicKeyEncryptionP
 /// What a compute node holds: evaluation key with the casting key, re-randomisation key, public key and CRS.
 pub struct EvaluationKeys {
     pub(crate) key_id: KeyId,
+    pub(crate) answers: ProfileAnswers,
+    pub(crate) backend: BackendKind,
     pub(crate) manifest: Manifest,
     pub(crate) material: Arc<Material>,
     pub(crate) known_inputs: Inputs,
 }
 
 impl EvaluationKeys {
-    /// Loads what a compute node needs from the directory of a key set. [`crate::init`] comes first.
+    /// Loads what a compute node of a backend needs from the directory of a key set. For `cpu-fft`, [`crate::init`]
+    /// comes first; `cpu-exact` uses no FFT plan.
     ///
     /// # Errors
-    /// If no plan is pinned, or a part is missing, corrupt or of another version.
-    pub fn load(dir: &Path, manifest: &Manifest) -> Result<Self, KeyError> {
-        plan::pinned()?;
+    /// If a plan is needed and none is pinned, or a part is missing, corrupt or of another version.
+    pub fn load(dir: &Path, manifest: &Manifest, backend: BackendKind) -> Result<Self, KeyError> {
+        if backend == BackendKind::CpuFft {
+            plan::pinned()?;
+        }
+        let answers = manifest.answers(backend)?.clone();
         let public = PublicMaterial::load(dir, manifest)?;
         let (path, bytes) = manifest.read_part(dir, Role::ReRandomization)?;
         let raw = public_key_from_bytes(&bytes).ok_or_else(|| KeyError::malformed(&path, "wrong number of words"))?;
         let rerandomization = CompactPublicKey::from_raw_parts(raw, rerandomization_parameters()?);
         let (path, bytes) = manifest.read_part(dir, Role::KnownAnswerInputs)?;
         let known_inputs = Inputs::from_bytes(&bytes).map_err(|e| KeyError::malformed(&path, e))?;
-        let (path, bytes) = manifest.read_part(dir, Role::Evaluation)?;
-        let config = DeserializationConfig::new(bytes.len() as u64).disable_conformance();
-        let whole = config.deserialize_from(bytes.as_slice()).map_err(|e| KeyError::malformed(&path, e))?;
-        drop(bytes);
-        let (server, casting) = take_apart(whole).map_err(|e| KeyError::malformed(&path, e))?;
-        let material = Arc::new(Material { server, casting, rerandomization, public });
-        Ok(Self { key_id: manifest.key_id(), manifest: manifest.clone(), material, known_inputs })
+        let material = match backend {
+            BackendKind::CpuFft => {
+                let (path, whole) = read_keys(dir, manifest, Role::Evaluation)?;
+                let (server, casting) = take_apart(whole).map_err(|e| KeyError::malformed(&path, e))?;
+                Material { server, casting: Casting::Fft(casting), rerandomization, public }
+            }
+            BackendKind::CpuExact => {
+                let (path, whole) = read_keys(dir, manifest, Role::ExactEvaluation)?;
+                Material::exact(whole, rerandomization, public).map_err(|e| KeyError::malformed(&path, e))?
+            }
+        };
+        let (key_id, manifest) = (manifest.key_id(), manifest.clone());
+        Ok(Self { key_id, answers, backend, manifest, material: Arc::new(material), known_inputs })
     }
 
     /// The key set.
@@ -142,6 +200,30 @@ impl EvaluationKeys {
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
+
+    /// The backend that they were loaded for.
+    pub fn backend(&self) -> BackendKind {
+        self.backend
+    }
+
+    /// The exact bootstrapping key, if they were loaded for that backend.
+    pub fn exact(&self) -> Option<&ExactKey> {
+        match &self.material.casting {
+            Casting::Fft(_) => None,
+            Casting::Exact(_, pattern) => Some(pattern.key()),
+        }
+    }
+}
+
+/// A part in tfhe's serialisation. It is what the manifest commits to, so its form is not checked again.
+fn read_keys<T>(dir: &Path, manifest: &Manifest, role: Role) -> Result<(PathBuf, T), KeyError>
+where
+    T: serde::de::DeserializeOwned + tfhe::Unversionize + tfhe::named::Named,
+{
+    let (path, bytes) = manifest.read_part(dir, role)?;
+    let config = DeserializationConfig::new(bytes.len() as u64).disable_conformance();
+    let keys = config.deserialize_from(bytes.as_slice()).map_err(|e| KeyError::malformed(&path, e))?;
+    Ok((path, keys))
 }
 
 /// What a client holds, and whoever verifies clients' lists without evaluating: public key and CRS.

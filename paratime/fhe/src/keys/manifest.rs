@@ -1,6 +1,7 @@
 //! The manifest of a key set.
 
 use crate::keys::{KeyError, KnownAnswer};
+use crate::plan::BackendKind;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, Domain, KeyId};
 use parallax_runtime::EvaluationProfile;
@@ -20,8 +21,10 @@ const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Bootstrapping and keyswitching keys, and the key that casts clients' lists to them.
+    /// Bootstrapping and keyswitching keys, and the key that casts clients' lists to them, as `cpu-fft` nodes want them.
     Evaluation,
+    /// The same keys in the standard domain, compressed: what `cpu-exact` nodes load instead.
+    ExactEvaluation,
     /// The public key whose encryptions of zero re-randomise.
     ReRandomization,
     /// The compact public key under which clients encrypt.
@@ -39,6 +42,7 @@ impl Role {
     pub fn file_name(self) -> &'static str {
         match self {
             Self::Evaluation => "evaluation-key.bin",
+            Self::ExactEvaluation => "exact-evaluation-key.bin",
             Self::ReRandomization => "re-randomization-key.bin",
             Self::CompactPublicKey => "public-key.bin",
             Self::Crs => "crs.bin",
@@ -51,6 +55,7 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Self::Evaluation => "evaluation",
+            Self::ExactEvaluation => "exact evaluation",
             Self::ReRandomization => "re-randomisation",
             Self::CompactPublicKey => "compact public key",
             Self::Crs => "CRS",
@@ -88,19 +93,26 @@ impl Origin {
     }
 }
 
+/// What evaluations under one profile must give.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ProfileAnswers {
+    /// The profile.
+    pub profile: EvaluationProfile,
+    /// For each operation, the digest of its output on the known-answer inputs.
+    pub known_answers: Vec<KnownAnswer>,
+}
+
 /// What a key set consists of, how it was made, and what evaluations under it must give.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Manifest {
     /// Who made the secret key.
     pub origin: Origin,
-    /// The profile under which the known answers were computed.
-    pub profile: EvaluationProfile,
     /// Most numbers in one compact list.
     pub max_list_blocks: u16,
     /// The parts, by role.
     pub parts: Vec<Part>,
-    /// For each operation, the digest of its output on the known-answer inputs.
-    pub known_answers: Vec<KnownAnswer>,
+    /// The known answers of each profile under which these keys may be used.
+    pub profiles: Vec<ProfileAnswers>,
 }
 
 /// The form in which manifests are hashed and written.
@@ -115,6 +127,15 @@ impl Manifest {
     /// The key id: the digest of the manifest.
     pub fn key_id(&self) -> KeyId {
         KeyId(Digest::of_value(Domain::KeySet, &Versioned::V1(self)).0)
+    }
+
+    /// The profile with this backend, and its known answers.
+    ///
+    /// # Errors
+    /// If the key set was made without it.
+    pub fn answers(&self, backend: BackendKind) -> Result<&ProfileAnswers, KeyError> {
+        let found = self.profiles.iter().find(|p| BackendKind::of(&p.profile) == Some(backend));
+        found.ok_or_else(|| KeyError::NoSuchProfile { key: self.key_id(), backend })
     }
 
     /// The part for a role.
@@ -201,15 +222,16 @@ fn part_path(dir: &Path, part: &Part) -> Result<PathBuf, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FftPlan, profile_of};
 
     fn sample() -> Manifest {
         Manifest {
             origin: Origin::TrustedDealer,
-            profile: profile_of(FftPlan::Dif16),
             max_list_blocks: 64,
             parts: vec![Part { role: Role::Crs, bytes: 3, digest: Digest(*blake3::hash(b"crs").as_bytes()) }],
-            known_answers: vec![KnownAnswer { operation: "linear".to_owned(), digest: Digest([9; 32]) }],
+            profiles: vec![ProfileAnswers {
+                profile: BackendKind::CpuFft.profile(),
+                known_answers: vec![KnownAnswer { operation: "linear".to_owned(), digest: Digest([9; 32]) }],
+            }],
         }
     }
 
@@ -227,11 +249,19 @@ mod tests {
     fn every_field_is_under_the_key_id() {
         let manifest = sample();
         let mut other = sample();
-        other.profile.plan = "dif4/1024".to_owned();
+        other.profiles[0].profile.plan = "dif4/1024".to_owned();
         assert_ne!(manifest.key_id(), other.key_id());
         let mut other = sample();
-        other.known_answers[0].digest = Digest([8; 32]);
+        other.profiles[0].known_answers[0].digest = Digest([8; 32]);
         assert_ne!(manifest.key_id(), other.key_id());
+    }
+
+    #[test]
+    fn a_profile_that_the_keys_were_not_made_for_is_named() {
+        let manifest = sample();
+        assert_eq!(manifest.answers(BackendKind::CpuFft).unwrap().known_answers.len(), 1);
+        let text = manifest.answers(BackendKind::CpuExact).unwrap_err().to_string();
+        assert!(text.contains("cpu-exact") && text.contains("make"), "{text}");
     }
 
     #[test]

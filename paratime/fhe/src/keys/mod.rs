@@ -8,9 +8,8 @@
 //! | --- | --- |
 //! | validator | nothing |
 //! | client | public key, CRS ([`ClientKeys`]) |
-//! | compute node | those, evaluation, re-randomisation, known-answer inputs ([`EvaluationKeys`]) |
+//! | compute node | those, evaluation or exact evaluation, re-randomisation, known-answer inputs ([`EvaluationKeys`]) |
 //! | key manager (n = 1) | the secret key ([`SecretKeys`]) |
-
 //!
 //! The evaluation part holds the keys in full, in tfhe's Fourier form. Measured on a two-core x86-64 machine with
 //! AVX-512: 181 MB on disk, 0.3 core-seconds (0.4 s) to verify and load,
@@ -29,6 +28,6 @@ pub use error::KeyError;
 pub use generate::{GenerateOptions, Progress, Stage, generate};
 pub(crate) use known_answers::check;
 pub use known_answers::{KnownAnswer, ProfileMismatch};
+pub(crate) use load::{Casting, Material, PublicMaterial, serialize};
 pub use load::{ClientKeys, EvaluationKeys, SecretKeys};
-pub(crate) use load::{Material, PublicMaterial, serialize};
-pub use manifest::{MANIFEST_FILE, Manifest, Origin, Part, Role, SECRET_FILE};
+pub use manifest::{MANIFEST_FILE, Manifest, Origin, Part, ProfileAnswers, Role, SECRET_FILE};

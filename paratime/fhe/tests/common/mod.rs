@@ -3,8 +3,8 @@
 pub(crate) mod prices;
 
 use parallax_fhe::{
-    ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend, TfheClientCipher,
-    TfheDecryptor, cache, init,
+    BackendKind, ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend,
+    TfheClientCipher, TfheDecryptor, cache, init,
 };
 use parallax_primitives::Digest;
 use parallax_runtime::{
@@ -34,7 +34,7 @@ pub(crate) fn backend() -> &'static TfheBackend {
     static BACKEND: OnceLock<TfheBackend> = OnceLock::new();
     BACKEND.get_or_init(|| {
         let (manifest, dir) = key_set();
-        TfheBackend::new(Arc::new(EvaluationKeys::load(dir, manifest).unwrap()), 3).unwrap()
+        TfheBackend::new(Arc::new(EvaluationKeys::load(dir, manifest, BackendKind::CpuFft).unwrap()), 3).unwrap()
     })
 }
 
@@ -229,7 +229,7 @@ pub(crate) fn child_main() {
     init(plan).unwrap();
     let root = cache::default_root().unwrap();
     let (manifest, keys_dir) = cache::key_set(&root, GenerateOptions::default(), &|_| {}).unwrap();
-    let keys = Arc::new(EvaluationKeys::load(&keys_dir, &manifest).unwrap());
+    let keys = Arc::new(EvaluationKeys::load(&keys_dir, &manifest, BackendKind::CpuFft).unwrap());
     match task.as_str() {
         "other-plan" => {
             let refused = TfheBackend::new(keys, 2).unwrap().check_profile().unwrap_err();
