@@ -21,13 +21,29 @@ impl TfheDecryptor {
     }
 }
 
-/// The value of a block with its padding bit, 0..=31: the phase `b - <a, s>`, rounded to a multiple of delta. Branches
-/// and indices do not depend on the key.
-pub(crate) fn decode_block(key: &[u64], block: &[u64]) -> u8 {
-    let Some((body, mask)) = block.split_last() else { return u8::MAX };
+impl TfheDecryptor {
+    /// How far a ciphertext of one block is from `value`, in units of the 64-bit torus. For measurements of noise: like
+    /// a plaintext, it is a secret of the key.
+    ///
+    /// # Errors
+    /// If the bytes do not conform.
+    pub fn noise(&self, cipher: &[u8], value: u8) -> Result<f64, FheError> {
+        let words = decode_stored(cipher, &[self.keys.key_id], 1)?;
+        let phase = words.first().map_or(0, |block| phase(&self.keys.lwe, block));
+        Ok(phase.wrapping_sub(u64::from(value).wrapping_mul(DELTA)) as i64 as f64)
+    }
+}
+
+/// The phase `b - <a, s>`. Branches and indices do not depend on the key.
+fn phase(key: &[u64], block: &[u64]) -> u64 {
+    let Some((body, mask)) = block.split_last() else { return u64::MAX };
     let inner = mask.iter().zip(key).fold(0u64, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s)));
-    let phase = body.wrapping_sub(inner);
-    (phase.wrapping_add(DELTA / 2) / DELTA) as u8
+    body.wrapping_sub(inner)
+}
+
+/// The value of a block with its padding bit, 0..=31: its phase, rounded to a multiple of delta.
+pub(crate) fn decode_block(key: &[u64], block: &[u64]) -> u8 {
+    (phase(key, block).wrapping_add(DELTA / 2) / DELTA) as u8
 }
 
 impl Decryptor for TfheDecryptor {

@@ -48,7 +48,7 @@ mod roots;
 mod tests;
 mod transform;
 
-pub use path::Path;
+pub use path::{Path, UnknownPath};
 pub(crate) use pattern::{ExactPattern, keyswitch};
 pub use product::Deviation;
 use product::{GGSW_WORDS, GUARD, Preparation, Rotation, Scratch};

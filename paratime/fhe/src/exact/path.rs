@@ -2,6 +2,7 @@
 
 use pulp::{Scalar, Simd, WithSimd};
 use std::fmt;
+use std::str::FromStr;
 
 /// A way to compute the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,19 @@ impl Path {
             Self::Portable => {}
         }
         Simd::vectorize(Scalar, operation)
+    }
+}
+
+/// A name that is no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no path {0:?}; there are avx-512, avx2+fma and portable")]
+pub struct UnknownPath(String);
+
+impl FromStr for Path {
+    type Err = UnknownPath;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPath> {
+        Self::ALL.into_iter().find(|path| path.to_string() == name).ok_or_else(|| UnknownPath(name.to_owned()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The exact bootstrap as tfhe sees it: an atomic pattern (keyswitch, then bootstrap) behind a shortint server key. All
 //! of tfhe's own algorithms on blocks and radix integers run on it unchanged.
 
-use super::{ExactKey, ExactKeyError, GlweWords};
+use super::{ExactKey, ExactKeyError, GlweWords, Path};
 use crate::parameters::{ATOMIC_PATTERN, COMPUTE, dimension, modulus};
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl ExactPattern {
     pub(crate) fn new(
         keyswitch: LweKeyswitchKeyOwned<u64>,
         bootstrap: &LweBootstrapKeyOwned<u64>,
+        path: Path,
     ) -> Result<Self, ExactKeyError> {
         let small = bootstrap.input_lwe_dimension();
         let fits = keyswitch.input_key_lwe_dimension() == dimension()
@@ -42,7 +43,7 @@ impl ExactPattern {
         if !fits {
             return Err(ExactKeyError::OtherParameters);
         }
-        let key = ExactKey::new(bootstrap.as_ref(), super::Path::best())?;
+        let key = ExactKey::new(bootstrap.as_ref(), path)?;
         Ok(Self { shared: Arc::new(Shared { keyswitch, key }) })
     }
 

@@ -1,6 +1,7 @@
 //! Makes a key set.
 
 use crate::encoding::Words;
+use crate::exact;
 use crate::keys::known_answers::{self, Inputs};
 use crate::keys::load::{
     Material, PublicMaterial, public_key_to_bytes, rerandomization_parameters, secret_file, serialize,
@@ -145,7 +146,7 @@ impl Made {
 
     fn exact(&self) -> Result<Arc<Material>, KeyError> {
         let (rerandomization, public) = self.parts()?;
-        let material = Material::exact(self.compressed.clone(), rerandomization, public);
+        let material = Material::exact(self.compressed.clone(), rerandomization, public, exact::Path::best());
         material.map(Arc::new).map_err(KeyError::Library)
     }
 }

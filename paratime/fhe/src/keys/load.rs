@@ -1,6 +1,6 @@
 //! Key material in memory, and how each role loads its own.
 
-use crate::exact::{ExactKey, ExactPattern};
+use crate::exact::{self, ExactKey, ExactPattern};
 use crate::keys::known_answers::Inputs;
 use crate::keys::{KeyError, Manifest, ProfileAnswers, Role, SECRET_FILE};
 use crate::parameters::{CASTING, LWE_DIMENSION, PUBLIC, modulus};
@@ -86,6 +86,7 @@ impl Material {
         keys: tfhe::CompressedServerKey,
         rerandomization: CompactPublicKey,
         public: PublicMaterial,
+        path: exact::Path,
     ) -> Result<Self, String> {
         let (server, casting, ..) = keys.into_raw_parts();
         let casting = casting.ok_or("the casting key is missing")?.into_raw_parts().decompress();
@@ -103,7 +104,7 @@ impl Material {
         };
         let keyswitch = keyswitch.decompress_into_lwe_keyswitch_key();
         let bootstrap = bsk.decompress_into_lwe_bootstrap_key();
-        let exact = ExactPattern::new(keyswitch, &bootstrap).map_err(|e| e.to_string())?;
+        let exact = ExactPattern::new(keyswitch, &bootstrap, path).map_err(|e| e.to_string())?;
         let pattern = AtomicPatternServerKey::Dynamic(Box::new(exact.clone()));
         let server = tfhe::shortint::ServerKey::from_raw_parts(pattern, message, carry, degree, noise);
         let server = tfhe::integer::ServerKey::new_radix_server_key_from_shortint(server);
@@ -166,6 +167,20 @@ impl EvaluationKeys {
     /// # Errors
     /// If a plan is needed and none is pinned, or a part is missing, corrupt or of another version.
     pub fn load(dir: &Path, manifest: &Manifest, backend: BackendKind) -> Result<Self, KeyError> {
+        Self::load_on(dir, manifest, backend, exact::Path::best())
+    }
+
+    /// The same with the instructions that the exact backend is to use: for tests and measurements. `cpu-fft` takes no
+    /// notice of them.
+    ///
+    /// # Errors
+    /// As for [`EvaluationKeys::load`].
+    pub fn load_on(
+        dir: &Path,
+        manifest: &Manifest,
+        backend: BackendKind,
+        exact: exact::Path,
+    ) -> Result<Self, KeyError> {
         if backend == BackendKind::CpuFft {
             plan::pinned()?;
         }
@@ -184,7 +199,7 @@ impl EvaluationKeys {
             }
             BackendKind::CpuExact => {
                 let (path, whole) = read_keys(dir, manifest, Role::ExactEvaluation)?;
-                Material::exact(whole, rerandomization, public).map_err(|e| KeyError::malformed(&path, e))?
+                Material::exact(whole, rerandomization, public, exact).map_err(|e| KeyError::malformed(&path, e))?
             }
         };
         let (key_id, manifest) = (manifest.key_id(), manifest.clone());

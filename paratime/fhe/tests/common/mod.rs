@@ -15,9 +15,11 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 /// More threads than any committee machine needs; tfhe would switch its addition at this number.
-const CHILD_THREADS: usize = 16;
+pub(crate) const CHILD_THREADS: usize = 16;
 const CHILD_TASK: &str = "PARALLAX_FHE_TEST_TASK";
 const CHILD_DIR: &str = "PARALLAX_FHE_TEST_DIR";
+/// The seed under which parents and children evaluate [`random_program`].
+pub(crate) const CHILD_SEED: ReRandomization = ReRandomization { seed: Digest([3; 32]) };
 
 /// The shared key set, from the cache.
 pub(crate) fn key_set() -> &'static (Manifest, PathBuf) {
@@ -36,6 +38,21 @@ pub(crate) fn backend() -> &'static TfheBackend {
         let (manifest, dir) = key_set();
         TfheBackend::new(Arc::new(EvaluationKeys::load(dir, manifest, BackendKind::CpuFft).unwrap()), 3).unwrap()
     })
+}
+
+/// The shared keys of the exact backend.
+pub(crate) fn exact_keys() -> &'static Arc<EvaluationKeys> {
+    static KEYS: OnceLock<Arc<EvaluationKeys>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let (manifest, dir) = key_set();
+        Arc::new(EvaluationKeys::load(dir, manifest, BackendKind::CpuExact).unwrap())
+    })
+}
+
+/// The shared exact backend, with three workers.
+pub(crate) fn exact_backend() -> &'static TfheBackend {
+    static BACKEND: OnceLock<TfheBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| TfheBackend::new(Arc::clone(exact_keys()), 3).unwrap())
 }
 
 pub(crate) fn client() -> Arc<ClientKeys> {
@@ -87,11 +104,15 @@ pub(crate) fn list_under_another_key(digits: &[u8]) -> Vec<u8> {
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % n
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.word() % n
     }
 }
 
@@ -209,11 +230,17 @@ pub(crate) fn fingerprint(evaluation: &Evaluation) -> String {
 
 /// Runs a task of [`child_main`] in a process of its own; what it printed.
 pub(crate) fn child(task: &str, dir: &Path) -> String {
+    child_with(task, dir, &[])
+}
+
+/// The same with variables of its environment.
+pub(crate) fn child_with(task: &str, dir: &Path, variables: &[(&str, &str)]) -> String {
     key_set();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "child_process", "--nocapture"])
         .env(CHILD_TASK, task)
         .env(CHILD_DIR, dir)
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -225,12 +252,26 @@ pub(crate) fn child(task: &str, dir: &Path) -> String {
 pub(crate) fn child_main() {
     let task = std::env::var(CHILD_TASK).expect("this is run by other tests");
     let dir = PathBuf::from(std::env::var(CHILD_DIR).unwrap());
-    let plan = if task == "other-plan" { FftPlan::Dif4 } else { FftPlan::Dif16 };
+    let plan = if matches!(task.as_str(), "other-plan" | "exact") { FftPlan::Dif4 } else { FftPlan::Dif16 };
     init(plan).unwrap();
     let root = cache::default_root().unwrap();
     let (manifest, keys_dir) = cache::key_set(&root, GenerateOptions::default(), &|_| {}).unwrap();
-    let keys = Arc::new(EvaluationKeys::load(&keys_dir, &manifest, BackendKind::CpuFft).unwrap());
+    let load = |backend| Arc::new(EvaluationKeys::load(&keys_dir, &manifest, backend).unwrap());
+    if task == "exact" {
+        return child_exact(load(BackendKind::CpuExact), &dir);
+    }
+    let keys = load(BackendKind::CpuFft);
+    let number = |name: &str| -> u64 { std::env::var(name).unwrap().parse().unwrap() };
     match task.as_str() {
+        "roots" => {
+            let threads = number("PARALLAX_FHE_TEST_THREADS") as usize;
+            let backends = [keys, load(BackendKind::CpuExact)].map(|keys| TfheBackend::new(keys, threads).unwrap());
+            super::exact::child_roots(backends, &std::fs::read(dir.join("input")).unwrap());
+        }
+        "hostile" => {
+            let backend = TfheBackend::new(keys, 2).unwrap();
+            super::hostile::child_mutants(&backend, &dir, number("PARALLAX_FHE_TEST_MUTANTS"));
+        }
         "other-plan" => {
             let refused = TfheBackend::new(keys, 2).unwrap().check_profile().unwrap_err();
             println!("\nCHILD {refused}");
@@ -239,7 +280,7 @@ pub(crate) fn child_main() {
             let case = random_program(0x5eed);
             let input = std::fs::read(dir.join("input")).unwrap();
             let backend = TfheBackend::new(keys, CHILD_THREADS).unwrap();
-            let seed = ReRandomization { seed: Digest([3; 32]) };
+            let seed = CHILD_SEED;
             tfhe::reset_pbs_count();
             let done =
                 backend.evaluate(manifest.key_id(), &case.program, &[input.as_slice()], &seed, &|| false).unwrap();
@@ -249,4 +290,17 @@ pub(crate) fn child_main() {
         "prices-large" => prices::count(&TfheBackend::new(keys, CHILD_THREADS).unwrap(), &prices::large(), &dir),
         other => panic!("no such task: {other}"),
     }
+}
+
+/// The exact backend under another FFT plan than the network's, which it does not use.
+fn child_exact(keys: Arc<EvaluationKeys>, dir: &Path) {
+    let backend = TfheBackend::new(Arc::clone(&keys), CHILD_THREADS).unwrap();
+    backend.check_profile().unwrap();
+    println!("\nCHILD known answers hold");
+    let case = random_program(0xe8ac7);
+    let input = std::fs::read(dir.join("input")).unwrap();
+    let before = keys.exact().unwrap().rotations();
+    let done = backend.evaluate(keys.key_id(), &case.program, &[input.as_slice()], &CHILD_SEED, &|| false).unwrap();
+    let rotations = keys.exact().unwrap().rotations() - before;
+    println!("\nCHILD {}\nCHILD rotations {rotations} of tfhe {}", fingerprint(&done), tfhe::get_pbs_count());
 }
