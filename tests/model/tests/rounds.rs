@@ -1,10 +1,6 @@
-//! The model, explored. `cargo run -p parallax-rounds --example model -- --workers 4 --backups 3` explores others.
+//! The model, explored. `cargo run --manifest-path tests/model/Cargo.toml -- --workers 4 --backups 3` explores others.
 
-mod check;
-
-use check::explore::{Report, Round, explore};
-use check::state::State;
-use check::world::{Setup, Value, World};
+use parallax_model::{Report, Round, Setup, State, Value, World, explore};
 use stateright::Model;
 use std::collections::{BTreeSet, VecDeque};
 

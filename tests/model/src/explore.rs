@@ -1,8 +1,8 @@
 //! The model as stateright sees it.
 
-use super::rules::{self, Rule};
-use super::state::State;
-use super::world::{Setup, World};
+use crate::rules::{self, Rule};
+use crate::state::State;
+use crate::world::{Setup, World};
 use parallax_rounds::Phase;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ pub enum Action {
     /// The worker of a rank announces its batch.
     Announce(u16),
     /// A node says something of the live proposal.
-    Say(usize, super::world::Value),
+    Say(usize, crate::world::Value),
     /// The block ends: what is due at its height happens, and the next one is filled.
     EndBlock,
     /// Work is queued on chain.
@@ -45,13 +45,13 @@ fn reachable(setup: &Setup) -> Vec<&'static str> {
     if setup.backups > 1 {
         ends.push(rules::NO_MAJORITY);
     }
-    if setup.backups > 0 && setup.values.contains(&super::world::Value::Failure) {
+    if setup.backups > 0 && setup.values.contains(&crate::world::Value::Failure) {
         ends.push(rules::FAILURES);
     }
     if setup.disturbed {
         ends.extend([rules::EPOCH_TRANSITION, rules::SUSPENDED]);
     }
-    if setup.values.contains(&super::world::Value::Phantom) {
+    if setup.values.contains(&crate::world::Value::Phantom) {
         ends.push(rules::IN_MESSAGES);
     }
     ends

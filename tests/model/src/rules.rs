@@ -1,9 +1,9 @@
 //! The specification's rules, held against the model's own book: what the machine did is compared with what was said
 //! and when, never with the machine's own fields.
 
-use super::explore::Action;
-use super::state::{Following, Live, Said, State};
-use super::world::{Value, World};
+use crate::explore::Action;
+use crate::state::{Following, Live, Said, State};
+use crate::world::{Value, World};
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Epoch, Height, NodeId};
 use parallax_rounds::{

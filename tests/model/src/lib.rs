@@ -25,9 +25,13 @@
 //! `the_reduction_loses_no_state` explores small committees with and without it and compares.
 
 // A fixture that cannot be built ends the run on purpose.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used)]
 
 pub mod explore;
 pub mod rules;
 pub mod state;
 pub mod world;
+
+pub use explore::{Report, Round, explore};
+pub use state::State;
+pub use world::{Setup, Value, World};

@@ -1,12 +1,8 @@
 //! Explores the model of a round for a committee of any size:
-//! `cargo run -p parallax-rounds --example model -- --workers 4 --backups 3`. What is explored, and why the reduction is
-//! sound, stands in `tests/model/check/mod.rs`.
+//! `cargo run --manifest-path tests/model/Cargo.toml -- --workers 4 --backups 3`. What is explored, and why the reduction is
+//! sound, stands in the text of the library.
 
-#[path = "../tests/model/check/mod.rs"]
-mod check;
-
-use check::explore::explore;
-use check::world::{Setup, Value};
+use parallax_model::{Setup, Value, explore};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: model [--workers N] [--backups N] [--stragglers N] [--dual N] [--ranks N] [--window BLOCKS] \

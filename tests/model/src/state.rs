@@ -1,7 +1,7 @@
 //! A state of the model: the real machine, and the book that the model keeps beside it.
 
-use super::rules::Rule;
-use super::world::{Value, World};
+use crate::rules::Rule;
+use crate::world::{Value, World};
 use parallax_primitives::Height;
 use parallax_rounds::RoundState;
 use std::hash::{Hash, Hasher};
