@@ -350,6 +350,10 @@ impl World {
             Byzantine::WrongRootScheduler if mine => 0,
             Byzantine::DishonestBackup if resolving => 0,
             Byzantine::EpochCheat if left < EPOCH_EDGE => 0,
+            Byzantine::FlipBit => {
+                self.did(node, kind);
+                return done;
+            }
             Byzantine::WrongTrace => {
                 if let Outcome::Success { trace_root, .. } = &mut done.outcome {
                     *trace_root = wrong(*trace_root, 0);

@@ -41,6 +41,8 @@ pub use log::{Coverage, Violation};
 pub use rng::Rng;
 pub use scenario::{BLOCK_MS, Byzantine, CrashPlan, DiskPlan, Links, Machine, Partition, Scenario};
 
+pub use parallax_worker::{CrashStep, Where};
+
 use parallax_primitives::Digest;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

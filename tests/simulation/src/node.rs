@@ -179,8 +179,6 @@ pub(crate) struct Node {
     /// How often each step was passed.
     pub(crate) passed: BTreeMap<(Where, CrashStep), u64>,
     pub(crate) running: Option<Running>,
-    /// Crashed, cut off, slow or with a failed disk since; its absence is excused then.
-    pub(crate) excused_until_ms: u64,
 }
 
 impl Node {
@@ -203,7 +201,6 @@ impl Node {
             seen: Height::ZERO,
             passed: BTreeMap::new(),
             running: None,
-            excused_until_ms: 0,
         })
     }
 
@@ -218,15 +215,16 @@ impl Node {
         &self.store
     }
 
-    /// Starts the process from what the disk holds.
-    pub(crate) fn start(&mut self, parties: &Parties, config: WorkerConfig) -> Result<(), StateError> {
+    /// Starts the process from what the disk holds; `forgets` leaves the journal out.
+    pub(crate) fn start(&mut self, parties: &Parties, config: WorkerConfig, forgets: bool) -> Result<(), StateError> {
         self.life = self.life.saturating_add(1);
         self.store = self.store.reopen();
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
         let results = ResultStore::new(Database::open(Arc::clone(&store))?, parties.paratime);
         let journal = StoreJournal::open(store, parties.paratime)?;
         let applied = results.applied()?.unwrap_or(Round::ZERO);
-        let core = WorkerState::restore(config, applied, journal.load()?);
+        let records = if forgets { Vec::new() } else { journal.load()? };
+        let core = WorkerState::restore(config, applied, records);
         self.running = Some(Running {
             results,
             journal,

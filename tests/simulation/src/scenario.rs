@@ -187,6 +187,13 @@ pub struct Scenario {
     pub byzantine: Vec<(usize, Byzantine)>,
     /// Whether more may misbehave than the protocol assumes.
     pub beyond: bool,
+    /// Whether the checkers know who is Byzantine. Without it they hold everyone for honest, and must find out: so tests
+    /// show that they can.
+    pub listed: bool,
+    /// Whether Byzantine nodes behave once faults stop.
+    pub repent: bool,
+    /// A node whose journal is lost in every crash, as it must never be.
+    pub forgetful: Option<usize>,
     /// Whether nothing but Byzantine nodes disturbs the run: then no honest node may be charged.
     pub calm: bool,
     /// The network.
@@ -214,13 +221,13 @@ impl Scenario {
         let rounds = round_parameters(&mut rng);
         let deadline = rounds.deadline(rounds.max_batch_gas);
         let epoch_blocks = deadline.saturating_mul(10).saturating_add(rng.range(0, 10));
-        let fault_blocks = rng.range(60, 60 + epoch_blocks);
+        let fault_blocks = rng.range(50, 50 + epoch_blocks);
         let calm = rng.chance(300);
         let seats = usize::from(rounds.workers.max(rounds.backups));
         let count = seats.saturating_add(rng.index(3)).max(3);
         let machines = (0..count).map(|_| machine(&mut rng, calm)).collect();
         let beyond = rng.chance(80);
-        let byzantine = misbehaving(&mut rng, &rounds, count, beyond);
+        let byzantine = misbehaving(&mut rng, seed, &rounds, count, beyond);
         let links = links(&mut rng, calm);
         let end_ms = fault_blocks.saturating_mul(BLOCK_MS);
         let mut scenario = Self {
@@ -231,6 +238,9 @@ impl Scenario {
             machines,
             byzantine,
             beyond,
+            listed: true,
+            repent: true,
+            forgetful: None,
             calm,
             links,
             partitions: Vec::new(),
@@ -238,7 +248,7 @@ impl Scenario {
             kills: Vec::new(),
             disks: Vec::new(),
             dark_epochs: Vec::new(),
-            client_ms: rng.range(300, 3_000),
+            client_ms: rng.range(500, 4_000),
             clients: 4,
         };
         if rng.chance(60) {
@@ -287,7 +297,7 @@ impl Scenario {
 
 fn round_parameters(rng: &mut Rng) -> RoundParameters {
     let workers = u16::try_from(rng.range(2, 4)).unwrap_or(2);
-    let backups = u16::try_from(*rng.pick(&[0, 1, 2, 3, 3, 3, 4]).unwrap_or(&3)).unwrap_or(3);
+    let backups = u16::try_from(*rng.pick(&[0, 1, 2, 3, 3, 3, 3, 4, 4]).unwrap_or(&3)).unwrap_or(3);
     let stragglers = u16::try_from(rng.below(u64::from(workers) - 1)).unwrap_or(0);
     let proposer_timeout = rng.range(3, 5);
     let max_batch_gas = Gas(rng.range(1, 3).saturating_mul(200_000));
@@ -329,7 +339,13 @@ fn links(rng: &mut Rng, calm: bool) -> Links {
 
 /// Draws who misbehaves: within what the protocol assumes of the first committee, or beyond it. Later committees are
 /// elected by lot; the checkers judge the assumption for each.
-fn misbehaving(rng: &mut Rng, rounds: &RoundParameters, count: usize, beyond: bool) -> Vec<(usize, Byzantine)> {
+fn misbehaving(
+    rng: &mut Rng,
+    seed: u64,
+    rounds: &RoundParameters,
+    count: usize,
+    beyond: bool,
+) -> Vec<(usize, Byzantine)> {
     let honest_workers = usize::from(rounds.workers.saturating_sub(rounds.allowed_stragglers));
     let backups = usize::from(rounds.backups);
     let by_workers = honest_workers.saturating_sub(1);
@@ -337,13 +353,17 @@ fn misbehaving(rng: &mut Rng, rounds: &RoundParameters, count: usize, beyond: bo
     let bound = by_workers.min(by_backups);
     let number = match beyond {
         true => rng.index(count).saturating_add(1),
-        false => rng.index(bound.saturating_add(1).min(count)).max(usize::from(bound > 0 && rng.chance(600))),
+        false => rng.index(bound.saturating_add(1).min(count)).max(usize::from(bound > 0 && rng.chance(800))),
     };
+    let in_turn = usize::try_from(seed).unwrap_or(0) % Byzantine::ALL.len();
     let mut nodes: Vec<usize> = (0..count).collect();
     let mut chosen = Vec::new();
     for _ in 0..number.min(count) {
         let node = nodes.remove(rng.index(nodes.len()));
-        let kind = *rng.pick(&Byzantine::ALL).unwrap_or(&Byzantine::WrongRoot);
+        let drawn = rng.index(Byzantine::ALL.len());
+        // In turn for the first of them, so that a few hundred seeds in a row have every kind.
+        let at = if chosen.is_empty() { in_turn } else { drawn };
+        let kind = Byzantine::ALL.get(at).copied().unwrap_or(Byzantine::WrongRoot);
         chosen.push((node, kind));
     }
     chosen

@@ -1,6 +1,6 @@
 //! Two hundred seeds: no property is broken, and each kind of trouble really came.
 
-use parallax_simulation::{Coverage, Report, run};
+use parallax_simulation::{Byzantine, Coverage, CrashStep, Report, Where, run};
 use std::sync::{Mutex, PoisonError};
 
 /// The seeds of the default tests.
@@ -38,35 +38,56 @@ fn no_property_is_broken_and_every_kind_of_trouble_came() {
     for (what, count) in reports.iter().flat_map(|r| &r.coverage) {
         *all.entry(what.clone()).or_default() += count;
     }
-    let wanted = [
-        "discrepancy votes",
+    let mut wanted: Vec<String> = [
+        "announced by a later rank",
+        "assumption broken",
+        "batch fetched",
+        "charged backup-absent",
+        "charged batch-refused",
+        "charged failure",
+        "charged no-proposal",
+        "charged scheduler-silent",
+        "charged worker-absent",
+        "charged wrong-result",
+        "ciphertext fetched",
+        "crash disk",
+        "crash killed",
         "discrepancy failures",
         "discrepancy timeout",
+        "discrepancy votes",
+        "disk fault CrashAfter",
+        "disk fault CrashBefore",
+        "disk fault FailAfter",
+        "disk fault FailBefore",
+        "epoch transition while idle",
+        "execution refused",
+        "failed failures",
+        "failed no-backups",
+        "failed no-majority",
         "failed no-proposal",
         "failed scheduler-wrong",
-        "failed no-majority",
         "failed timeout",
-        "failed no-backups",
-        "finalized clean",
         "finalized after a discrepancy",
-        "epoch transition while idle",
-        "suspended",
-        "proposal dropped",
-        "announced by a later rank",
-        "slashed wrong-result",
-        "charged worker-absent",
-        "charged backup-absent",
-        "crash killed",
-        "crash disk",
-        "message lost",
-        "message doubled",
+        "finalized clean",
         "message cut off",
-        "batch fetched",
+        "message doubled",
+        "message lost",
+        "peer lied about a batch",
+        "peer lied about a result",
+        "peer sent a corrupt ciphertext",
+        "proposal dropped",
         "result fetched",
-        "ciphertext fetched",
-        "assumption broken",
-    ];
-    let missing: Vec<&str> = wanted.into_iter().filter(|what| !all.contains_key(*what)).collect();
+        "slashed wrong-result",
+        "suspended",
+        "transaction cut off",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    wanted.extend(Byzantine::ALL.map(|kind| format!("attack {kind}")));
+    for step in CrashStep::ALL {
+        wanted.extend([Where::Before, Where::After].map(|place| format!("crash {place} {step}")));
+    }
+    let missing: Vec<String> = wanted.into_iter().filter(|what| !all.contains_key(what)).collect();
     assert!(missing.is_empty(), "these never happened in {SEEDS:?}: {missing:?}");
 }
 
