@@ -333,6 +333,16 @@ impl World {
                 result.writes.pop_first();
                 Some(PeerResponse::Result(Some(result)))
             }
+            PeerResponse::TraceDigests(Some(mut part)) if corrupt => {
+                self.did(node, Byzantine::Garbage);
+                part.items.pop();
+                Some(PeerResponse::TraceDigests(Some(part)))
+            }
+            PeerResponse::TraceLeaves(Some(mut part)) if corrupt => {
+                self.did(node, Byzantine::Garbage);
+                part.items.reverse();
+                Some(PeerResponse::TraceLeaves(Some(part)))
+            }
             answer => Some(answer),
         }
     }

@@ -27,6 +27,7 @@ mod byzantine;
 mod chain;
 mod check;
 mod clients;
+mod dispute;
 mod log;
 mod network;
 mod node;

@@ -1,5 +1,6 @@
 //! One compute node: what survives a crash, and what does not.
 
+use crate::dispute::Inquiry;
 use crate::parties::Parties;
 use crate::scenario::Byzantine;
 use parallax_clear::ClearBackend;
@@ -9,8 +10,9 @@ use parallax_primitives::message::OutMessage;
 use parallax_primitives::{ChainContext, Digest, Gas, Height, Round, SecretKey};
 use parallax_rounds::{Outcome, ParaTimeBlock, SignedCommitment, SignedProposal};
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Abort, FheBackend, ParaTime, RoundContext};
+use parallax_runtime::{Abort, FheBackend, ParaTime, RoundContext, TraceLeaf};
 use parallax_state::{Database, StateError, Store};
+use parallax_worker::event::Dispute;
 use parallax_worker::pool::ParaTimePool;
 use parallax_worker::{CrashStep, Journal, ResultStore, RoundResult, StoreJournal, Where, WorkerConfig, WorkerState};
 use std::collections::BTreeMap;
@@ -64,6 +66,7 @@ pub(crate) enum ResultPart {
 pub(crate) enum Pending {
     Batch(Box<BatchFetch>),
     Result(Box<ResultFetch>),
+    Dispute(Box<Inquiry>),
 }
 
 /// An execution under way.
@@ -73,6 +76,8 @@ pub(crate) struct Order {
     pub(crate) context: RoundContext,
     pub(crate) token: u64,
     pub(crate) max_gas: Gas,
+    /// The leaves that the execution is known to begin with.
+    pub(crate) prefix: Vec<TraceLeaf>,
 }
 
 /// What a worker's shell would do in a task of its own.
@@ -89,6 +94,12 @@ pub(crate) enum Task {
     CommitLate(SignedCommitment),
     FetchBatch(BatchFetch),
     Execute(Order),
+    /// An execution that waits for what the workers agree on.
+    Resume {
+        dispute: Dispute,
+        order: Order,
+    },
+    Compare(Dispute),
     Refuse {
         proposal: Digest,
         abort: Abort,
@@ -106,7 +117,8 @@ impl Task {
             Self::Announce(_) => CrashStep::SubmitAnnounce,
             Self::Commit(_) | Self::CommitLate(_) => CrashStep::SubmitCommitment,
             Self::FetchBatch(_) => CrashStep::FetchTransactions,
-            Self::Execute(_) | Self::Refuse { .. } => CrashStep::StartExecution,
+            Self::Execute(_) | Self::Refuse { .. } | Self::Resume { .. } => CrashStep::StartExecution,
+            Self::Compare(_) => CrashStep::CompareTraces,
             Self::CommitState(_) => CrashStep::CommitState,
             Self::FetchResult(_) => CrashStep::FetchResult,
             Self::Prune(_) => CrashStep::Prune,

@@ -3,7 +3,7 @@
 use crate::rng::Rng;
 use parallax_memory_store::Fault;
 use parallax_primitives::Gas;
-use parallax_rounds::RoundParameters;
+use parallax_rounds::{Resolution, RoundParameters};
 use parallax_worker::{CrashStep, Where};
 use std::fmt;
 
@@ -208,6 +208,8 @@ pub struct Scenario {
     pub disks: Vec<DiskPlan>,
     /// Epochs before which too few validators contribute to the beacon.
     pub dark_epochs: Vec<u64>,
+    /// Rounds for which nodes keep results.
+    pub retention_rounds: u64,
     /// Mean virtual milliseconds between transactions of clients.
     pub client_ms: u64,
     /// Clients of the ParaTime.
@@ -248,6 +250,7 @@ impl Scenario {
             kills: Vec::new(),
             disks: Vec::new(),
             dark_epochs: Vec::new(),
+            retention_rounds: 10,
             client_ms: rng.range(500, 4_000),
             clients: 4,
         };
@@ -269,11 +272,26 @@ impl Scenario {
             let group = rng.range(1, (1 << count) - 2);
             self.partitions.push(Partition { from_ms, until_ms, group, from_chain: rng.chance(500) });
         }
-        for _ in 0..rng.below(6) {
-            let step = *rng.pick(&CrashStep::ALL).unwrap_or(&CrashStep::Persist);
-            let place = if rng.chance(500) { Where::Before } else { Where::After };
-            self.crashes.push(CrashPlan { node: rng.index(count), place, step, at: rng.range(1, 8) });
+        for number in 0..rng.below(6) {
+            // The first one in turn, so that a few hundred seeds in a row have every step; some steps are rare, so it
+            // is planned for all nodes, soon.
+            let (first, turn) = (number == 0, usize::try_from(self.seed / 2).unwrap_or(0));
+            let at = if first { turn % CrashStep::ALL.len() } else { rng.index(CrashStep::ALL.len()) };
+            let step = CrashStep::ALL.get(at).copied().unwrap_or(CrashStep::Persist);
+            let after = if first { self.seed.is_multiple_of(2) } else { rng.chance(500) };
+            let place = if after { Where::After } else { Where::Before };
+            let (node, at) = (rng.index(count), rng.range(1, 8));
+            match first {
+                true => self.crashes.extend((0..count).map(|node| CrashPlan { node, place, step, at: at.div_ceil(3) })),
+                false => self.crashes.push(CrashPlan { node, place, step, at }),
+            }
         }
+        let first = self.crashes.first().map(|c| c.step);
+        if first == Some(CrashStep::Prune) {
+            self.partitions.clear();
+        }
+        // What is cut off for long needs results that are old.
+        self.retention_rounds = if self.partitions.is_empty() { 10 } else { 24 };
         for _ in 0..rng.below(3) {
             self.kills.push((rng.index(count), rng.below(end_ms)));
         }
@@ -311,6 +329,7 @@ fn round_parameters(rng: &mut Rng) -> RoundParameters {
         max_batch_gas,
         max_round_interval: proposer_timeout.saturating_mul(u64::from(workers)).saturating_add(rng.range(4, 20)),
         slash_from: if rng.chance(800) { 1 } else { 2 },
+        resolution: if rng.chance(400) { Resolution::Resume } else { Resolution::Full },
         ..parallax_consensus_app::localnet_rounds()
     }
 }

@@ -11,6 +11,7 @@ use parallax_primitives::{Address, Digest, Gas, Height, Round, limits};
 use parallax_rounds::{ParaTimeBlock, SignedCommitment, SignedProposal};
 use parallax_runtime::{Abort, Replay, RoundContext};
 use parallax_state::StateError;
+use parallax_worker::event::Dispute;
 use parallax_worker::{Action, CrashStep, Journal, PeerRequest, PeerResponse, Step, Where, Work, WorkerEvent, steps};
 use std::collections::BTreeSet;
 
@@ -84,10 +85,10 @@ impl World {
                 let token = self.begin_job(node, signed.proposal.digest());
                 self.spawn(node, 1, Task::FetchBatch(BatchFetch { signed, token, peers: Vec::new() }));
             }
-            // Rounds are resolved in full here, so a dispute adds nothing to the execution.
-            Action::StartExecution { proposal, context, dispute: _ } => self.start_execution(node, proposal, context),
-            // Naming the operation changes no state, on chain or of the worker.
-            Action::CompareTraces(_) => {}
+            Action::StartExecution { proposal, context, dispute } => {
+                self.start_execution(node, proposal, context, dispute);
+            }
+            Action::CompareTraces(dispute) => self.spawn(node, 1, Task::Compare(dispute)),
             Action::Cancel { proposal } => {
                 self.pass(node, Where::Before, CrashStep::Cancel)?;
                 if let Some(run) = self.nodes.get_mut(node).and_then(|n| n.running.as_mut()) {
@@ -127,12 +128,18 @@ impl World {
         token
     }
 
-    fn is_wanted(&self, node: usize, proposal: &Digest, token: u64) -> bool {
+    pub(crate) fn is_wanted(&self, node: usize, proposal: &Digest, token: u64) -> bool {
         let run = self.nodes.get(node).and_then(|n| n.running.as_ref());
         run.is_some_and(|run| run.jobs.get(proposal) == Some(&token))
     }
 
-    fn start_execution(&mut self, node: usize, signed: SignedProposal, context: RoundContext) {
+    fn start_execution(
+        &mut self,
+        node: usize,
+        signed: SignedProposal,
+        context: RoundContext,
+        dispute: Option<Dispute>,
+    ) {
         let digest = signed.proposal.digest();
         if let Some(abort) = self.refuses(node, &signed) {
             return self.spawn(node, 5, Task::Refuse { proposal: digest, abort });
@@ -144,7 +151,11 @@ impl World {
             false => self.scenario.machines.get(node).map_or(0, |m| m.ms_per_pbs),
         };
         let delay = (signed.proposal.gas.0 / 1_000).saturating_mul(per_pbs).saturating_add(self.rng.range(1, 20));
-        self.schedule(node, delay, Task::Execute(Order { signed, context, token, max_gas }));
+        let order = Order { signed, context, token, max_gas, prefix: Vec::new() };
+        match dispute.filter(|d| d.resume_from.is_some_and(|n| n > 0 && d.votes.len() >= usize::from(n))) {
+            Some(dispute) => self.schedule(node, 1, Task::Resume { dispute, order }),
+            None => self.schedule(node, delay, Task::Execute(order)),
+        }
     }
 
     /// Runs a task between its crash points.
@@ -158,6 +169,8 @@ impl World {
             Task::Commit(vote) => self.commit(node, vote)?,
             Task::FetchBatch(fetch) => self.fetch_batch(node, fetch)?,
             Task::Execute(order) => self.execute(node, &order)?,
+            Task::Resume { dispute, order } => self.inquire(node, dispute, Some(order))?,
+            Task::Compare(dispute) => self.inquire(node, dispute, None)?,
             Task::CommitLate(vote) => self.bring(node, vote)?,
             Task::Refuse { proposal, abort } => self.handle(node, WorkerEvent::Aborted { proposal, abort })?,
             Task::CommitState(round) => self.commit_state(node, round)?,
@@ -301,7 +314,7 @@ impl World {
     }
 
     /// Asks a peer; the answer, or its absence, comes back to [`World::answered`].
-    fn ask(&mut self, node: usize, peer: usize, request: PeerRequest, pending: Pending) {
+    pub(crate) fn ask(&mut self, node: usize, peer: usize, request: PeerRequest, pending: Pending) {
         let id = self.fresh_id();
         let timeout = self.local(node, ANSWER_MS);
         let Some(n) = self.nodes.get_mut(node) else { return };
@@ -320,6 +333,7 @@ impl World {
             None => Ok(()),
             Some(Pending::Batch(fetch)) => self.batch_answered(node, *fetch, answer),
             Some(Pending::Result(fetch)) => self.result_answered(node, *fetch, answer),
+            Some(Pending::Dispute(inquiry)) => self.dispute_answered(node, *inquiry, answer),
         }
     }
 
@@ -399,9 +413,16 @@ impl World {
         }
         let Some(n) = self.nodes.get(node) else { return Ok(()) };
         let Some(run) = n.running.as_ref() else { return Ok(()) };
-        let replay = Replay::record(&*n.fhe);
+        let known = |digest: &Digest| run.results.blob(digest).ok().flatten();
+        let replay = Replay::new(&*n.fhe, &order.prefix, &known);
         let executed = steps::execute(&run.results, &*self.runtime, &replay, header, round, order.max_gas, &|| false);
         let replayed = replay.finish();
+        if replayed.replayed > 0 {
+            self.log.count("execution resumed");
+        }
+        if replayed.contradicted.is_some() {
+            self.log.count("prefix contradicted");
+        }
         let event = match executed {
             Ok((outcome, execution)) => {
                 self.pass(node, Where::Before, CrashStep::StoreResult)?;

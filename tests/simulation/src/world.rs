@@ -29,8 +29,6 @@ const AGAIN_EVERY: u64 = 4;
 const ENVELOPE_BYTES: usize = 129;
 /// Blocks after which a proposal or commitment that is not on chain is submitted again.
 const RESUBMIT_BLOCKS: u64 = 3;
-/// Rounds for which results are kept.
-const RETENTION_ROUNDS: u64 = 16;
 
 /// What can happen.
 pub(crate) enum Event {
@@ -285,6 +283,7 @@ impl World {
     /// Starts a node's process.
     fn start(&mut self, node: usize) {
         let (chain, paratime) = (self.parties.chain, self.parties.paratime);
+        let retention_rounds = self.scenario.retention_rounds;
         let Some(n) = self.nodes.get_mut(node) else { return };
         if n.running.is_some() {
             return;
@@ -295,7 +294,7 @@ impl World {
             key: n.key.clone(),
             flush_blocks: 1,
             resubmit_blocks: RESUBMIT_BLOCKS,
-            retention_rounds: RETENTION_ROUNDS,
+            retention_rounds,
         };
         let forgets = self.scenario.forgetful == Some(node);
         match n.start(&self.parties, config, forgets) {
