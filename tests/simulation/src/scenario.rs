@@ -385,5 +385,12 @@ fn misbehaving(
         let kind = Byzantine::ALL.get(at).copied().unwrap_or(Byzantine::WrongRoot);
         chosen.push((node, kind));
     }
+    if bound > 0 && !beyond && chosen.first().is_some_and(|(_, kind)| *kind == Byzantine::DishonestBackup) {
+        // It can lie only in a resolution: a lying worker of the first committee brings one about.
+        chosen = vec![(count.saturating_sub(1), Byzantine::DishonestBackup)];
+        if count > backups.max(1) {
+            chosen.push((0, Byzantine::WrongRoot));
+        }
+    }
     chosen
 }
