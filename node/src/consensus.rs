@@ -9,14 +9,19 @@ use parallax_consensus_app::{Checked, TxError, beacon, staking, validators};
 use parallax_consensus_engine::{Pool, Tip};
 use parallax_genesis::NodeKeys;
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{Address, Amount, Height};
+use parallax_primitives::{Address, Amount, Height, ParaTimeId, limits};
+use parallax_rounds::Statement;
 use parallax_state::StateError;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// A signed envelope around a call has about this many bytes besides the call: nonce, fee, gas limit, key, signature.
 const ENVELOPE_BYTES: usize = 160;
+
+/// Statements that wait for a worker to look at them, at most; one that falls behind misses the oldest. Another honest
+/// node sees them too.
+const HEARD: usize = 1_024;
 
 /// Admits transactions to the pool and passes them on.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ pub struct Submitter {
     /// Wakes the task that signs.
     wake: Arc<Notify>,
     address: Address,
+    /// What members of committees say in transactions, from pools and blocks.
+    heard: broadcast::Sender<(ParaTimeId, Statement)>,
 }
 
 impl Submitter {
@@ -35,7 +42,31 @@ impl Submitter {
     pub fn new(chain: Chain, pool: Arc<Pool<Ledger>>, network: Handle, keys: &NodeKeys) -> Self {
         let outbox = Outbox::new(chain.context, keys.consensus.clone());
         let address = Address::of(&keys.node());
-        Self { chain, pool, network, outbox: Arc::new(Mutex::new(outbox)), wake: Arc::default(), address }
+        let heard = broadcast::Sender::new(HEARD);
+        Self { chain, pool, network, outbox: Arc::new(Mutex::new(outbox)), wake: Arc::default(), address, heard }
+    }
+
+    /// Every statement of a committee's member in a transaction that this node comes across from now on, be it admitted
+    /// to the pool or not: a second one that contradicts the first is what an honest pool has no use for.
+    pub fn heard(&self) -> broadcast::Receiver<(ParaTimeId, Statement)> {
+        self.heard.subscribe()
+    }
+
+    fn hear(&self, transaction: &Transaction) {
+        match &transaction.signed().body.call {
+            Call::Announce { paratime, proposal } => self.pass_on(*paratime, Statement::Proposal(proposal.clone())),
+            Call::Commit { paratime, commitments } => {
+                for commitment in commitments.iter().take(limits::MAX_COMMITMENTS_PER_TX) {
+                    self.pass_on(*paratime, Statement::Commitment(commitment.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pass_on(&self, paratime: ParaTimeId, statement: Statement) {
+        // It fails only where no worker listens.
+        let _ = self.heard.send((paratime, statement));
     }
 
     /// Admits a transaction that a client or the node itself has signed, and gossips it.
@@ -44,6 +75,9 @@ impl Submitter {
     /// The pool's or the ledger's refusal.
     pub async fn submit(&self, bytes: Vec<u8>) -> Result<Checked, TxError> {
         let checked = self.pool.submit(bytes.clone())?;
+        if let Ok(transaction) = Transaction::decode(&bytes) {
+            self.hear(&transaction);
+        }
         if let Err(error) = self.network.publish(Topic::ConsensusTx, bytes).await {
             tracing::warn!(%error, tx = %checked.digest, "consensus.tx.not_gossiped");
         }
@@ -89,6 +123,8 @@ impl Submitter {
             *done = done.next();
             if let Some(block) = self.chain.blocks.block(*done)? {
                 included.extend(block.transactions.iter().map(|tx| tx_digest(tx)));
+                let transactions = block.transactions.iter().filter_map(|tx| Transaction::decode(tx).ok());
+                transactions.for_each(|transaction| self.hear(&transaction));
             }
         }
         let nonce = staking::account(&view, &self.address)?.nonce;
@@ -138,10 +174,12 @@ impl Submitter {
             Err(error) => return tracing::error!(%error, "consensus.gossip.not_subscribed"),
         };
         while let Some(message) = incoming.recv().await {
-            let signed = Transaction::decode(&message.bytes).is_ok_and(|tx| tx.verify(self.chain.context));
-            if !signed {
-                message.verdict.reject();
-                continue;
+            match Transaction::decode(&message.bytes) {
+                Ok(transaction) if transaction.verify(self.chain.context) => self.hear(&transaction),
+                Ok(_) | Err(_) => {
+                    message.verdict.reject();
+                    continue;
+                }
             }
             match self.pool.submit(message.bytes) {
                 Ok(_) => message.verdict.accept(),

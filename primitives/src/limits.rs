@@ -30,6 +30,8 @@ pub const MAX_PROOF_BYTES: usize = MAX_VALUE_BYTES + 64 * 1024;
 pub const MAX_PEER_MESSAGE_BYTES: usize = 17 * 1024 * 1024;
 /// Most commitments in one consensus transaction.
 pub const MAX_COMMITMENTS_PER_TX: usize = 64;
+/// Most data in a message to a ParaTime, in bytes.
+pub const MAX_IN_MESSAGE_BYTES: usize = 8 * 1024;
 /// Most messages that a ParaTime may send in a round.
 pub const MAX_MESSAGES_PER_ROUND: usize = 128;
 /// Most leaves of a trace that is kept, served or compared: an operation, input, output or write each. A batch that fills

@@ -17,6 +17,28 @@ pub enum OutMessage {
     },
 }
 
+/// What became of one outgoing message. The ParaTime is told in its next accepted round, in the order in which it sent
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct MessageResult {
+    /// The consensus module that refused it; empty if it was executed.
+    pub module: String,
+    /// The module's stable code; 0 if it was executed.
+    pub code: u32,
+}
+
+impl MessageResult {
+    /// That of a message that was executed.
+    pub fn done() -> Self {
+        Self { module: String::new(), code: 0 }
+    }
+
+    /// Whether it was executed.
+    pub fn is_done(&self) -> bool {
+        self.code == 0
+    }
+}
+
 /// From the consensus layer to a ParaTime.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct InMessage {

@@ -17,20 +17,26 @@
 //! - every round ends: each phase has a height at which it is left ([`RoundState::due`]), and that height is part of
 //!   the phase, so no deadline of a dropped proposal can fire.
 //!
-//! What it is not: it knows nothing of stakes, elections, gas or networks, and it does not judge equivocation.
+//! Beside the machine, [`evidence`] says what proves that a member contradicted itself, and [`detector`] finds it.
+//!
+//! What it is not: it knows nothing of stakes, elections, gas or networks, and the machine does not judge equivocation.
 //!
 //! Start with [`types`] (what is signed), then [`event`], [`state`] and [`machine`].
 
+pub mod detector;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod machine;
 pub mod state;
 pub mod types;
 pub mod verified;
 pub mod votes;
 
+pub use detector::{EquivocationDetector, Sighting, Statement};
 pub use error::RoundError;
 pub use event::{ChargeReason, DiscrepancyCause, Effect, FailReason, Finalized, RoundEvent};
+pub use evidence::{Evidence, EvidenceError, Offence, Seat};
 pub use state::{EpochRecord, Live, Phase, RoleRecord, RoundState};
 pub use types::*;
 pub use verified::Verified;

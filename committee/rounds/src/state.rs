@@ -236,6 +236,12 @@ impl RoundState {
         self.committee.as_ref()
     }
 
+    /// The committee that takes office when the resolution under way has ended: `Some(None)` if the ParaTime is then
+    /// suspended, `None` if nothing waits.
+    pub fn awaiting_committee(&self) -> Option<Option<&Committee>> {
+        self.handover.as_ref().map(|next| next.committee.as_ref())
+    }
+
     /// The epoch of the committee in office.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -15,7 +15,8 @@ use crate::record::Record;
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Digest, Gas, Height, NodeId, Round, limits, merkle};
 use parallax_rounds::{
-    Commitment, FailureReason, Live, Outcome, Phase, Proposal, Resolution, SignedCommitment, SignedProposal,
+    Commitment, EquivocationDetector, Evidence, FailureReason, Live, Outcome, Phase, Proposal, Resolution, Sighting,
+    SignedCommitment, SignedProposal,
 };
 use parallax_runtime::Abort;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,8 @@ pub struct WorkerState {
     gossip: BTreeMap<(Round, u16), SignedProposal>,
     /// Disputed proposals of this round whose traces have been given to comparison.
     compared: BTreeSet<Digest>,
+    /// What members of the committee said, to find those who contradict themselves.
+    detector: EquivocationDetector,
     /// When a proposal was last submitted, by digest.
     announced_at: BTreeMap<Digest, Height>,
     /// When a commitment was last submitted, by the proposal's digest.
@@ -70,9 +73,11 @@ impl WorkerState {
                 }
             }
         }
+        let detector = EquivocationDetector::new(config.chain, config.paratime);
         Self {
             config,
             me,
+            detector,
             applied,
             applying: None,
             view: None,
@@ -120,7 +125,11 @@ impl WorkerState {
                 self.note_work();
             }
             WorkerEvent::Planned { round, batch } => self.planned(round, batch, &mut step),
-            WorkerEvent::ProposalReceived(signed) => self.received(signed),
+            WorkerEvent::ProposalReceived(signed) => self.received(signed, &mut step),
+            WorkerEvent::Heard(statement) => {
+                let sighting = self.detector.hear(&statement);
+                self.report(sighting.evidence(), &mut step);
+            }
             WorkerEvent::TransactionsArrived { proposal } => {
                 if let WorkerStatus::WaitingForTransactions(signed) = &self.status
                     && signed.proposal.digest() == proposal
@@ -165,6 +174,9 @@ impl WorkerState {
     fn block(&mut self, view: RoundView, step: &mut Step) {
         let new_round = self.view.as_ref().is_none_or(|old| old.state.round() != view.state.round());
         let round = view.state.round();
+        for evidence in self.detector.follow(&view.state) {
+            self.report(Some(evidence), step);
+        }
         self.view = Some(view);
         if new_round {
             self.work_since = None;
@@ -198,9 +210,18 @@ impl WorkerState {
         }
     }
 
+    /// Reports a member that contradicted itself; never this node, whose own records keep it from doing so.
+    fn report(&self, evidence: Option<Evidence>, step: &mut Step) {
+        let guilty = |evidence: &Evidence| evidence.offence().is_ok_and(|offence| offence.node != self.me);
+        step.then.extend(evidence.filter(guilty).map(|evidence| Action::SubmitEvidence(Box::new(evidence))));
+    }
+
     /// Checks a peer's proposal and keeps the first of each round and rank. The next round's are kept too: a node one
-    /// block behind its peers hears of them early.
-    fn received(&mut self, signed: SignedProposal) {
+    /// block behind its peers hears of them early. A second one convicts its scheduler.
+    fn received(&mut self, signed: SignedProposal, step: &mut Step) {
+        let sighting = self.detector.proposal(&signed);
+        let verified = matches!(sighting, Sighting::First | Sighting::Equivocation(_));
+        self.report(sighting.evidence(), step);
         let Some(view) = &self.view else { return };
         let (proposal, state) = (&signed.proposal, &view.state);
         let key = (proposal.round, proposal.rank);
@@ -215,7 +236,7 @@ impl WorkerState {
             && proposal.scheduler != self.me
             && !self.gossip.contains_key(&key)
             && proposal.root_holds()
-            && signed.verify(self.config.chain, self.config.paratime)
+            && (verified || signed.verify(self.config.chain, self.config.paratime))
         {
             self.gossip.insert(key, signed);
         }

@@ -1,9 +1,9 @@
 //! What goes into the pure half of a worker, and what comes out of it.
 
 use crate::record::Record;
-use parallax_primitives::message::OutMessage;
+use parallax_primitives::message::{MessageResult, OutMessage};
 use parallax_primitives::{ChainContext, Digest, Gas, Height, KeyId, NodeId, ParaTimeId, Round, SecretKey};
-use parallax_rounds::{Outcome, RoundState, SignedCommitment, SignedProposal};
+use parallax_rounds::{Evidence, Outcome, RoundState, SignedCommitment, SignedProposal, Statement};
 use parallax_runtime::{Abort, RoundContext};
 
 /// How a worker runs.
@@ -44,6 +44,8 @@ pub struct RoundView {
     pub beacon: Digest,
     /// The key set in force and, during an overlap, the one before it.
     pub key_ids: Vec<KeyId>,
+    /// What became of the messages of the last accepted round.
+    pub message_results: Vec<MessageResult>,
     /// Header `accepted_height + 1`; `None` while it is not finalised.
     pub anchor: Option<Anchor>,
 }
@@ -66,6 +68,7 @@ impl RoundView {
             time_ms: anchor.time_ms,
             key_ids: self.key_ids.clone(),
             in_messages: self.state.offered_in_messages().to_vec(),
+            message_results: self.message_results.clone(),
         })
     }
 }
@@ -98,6 +101,9 @@ pub enum WorkerEvent {
     },
     /// A proposal came from a peer. Nothing about it has been checked.
     ProposalReceived(SignedProposal),
+    /// A statement of a member stands in a transaction, in a pool or a block. Nothing about it has been checked. The
+    /// worker acts on it only by reporting a member that said otherwise before.
+    Heard(Box<Statement>),
     /// All transactions of a proposal are here.
     TransactionsArrived {
         /// The proposal.
@@ -184,6 +190,8 @@ pub enum Action {
     },
     /// Bring the commitment on chain.
     SubmitCommitment(SignedCommitment),
+    /// Bring evidence against a member on chain. Once a round and node.
+    SubmitEvidence(Box<Evidence>),
     /// Commit the state after this round from what this node holds.
     CommitState {
         /// The round.

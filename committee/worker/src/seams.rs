@@ -4,8 +4,9 @@ use crate::event::Anchor;
 use crate::record::Record;
 use crate::results::RoundResult;
 use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::message::MessageResult;
 use parallax_primitives::{Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode};
-use parallax_rounds::{ParaTimeBlock, RoundState, SignedCommitment, SignedProposal};
+use parallax_rounds::{Evidence, ParaTimeBlock, RoundState, SignedCommitment, SignedProposal};
 use parallax_runtime::{ProvenLeaf, TraceLeaf};
 use parallax_state::{Batch, Column, StateError, Store};
 use std::fmt;
@@ -125,6 +126,8 @@ pub struct LedgerState {
     pub beacon: Digest,
     /// The key set in force and, during an overlap, the one before it.
     pub key_ids: Vec<KeyId>,
+    /// What became of the messages of the last accepted round.
+    pub message_results: Vec<MessageResult>,
 }
 
 /// The chain as a worker sees it. Reads are of finalised state, short and local; submissions are signed and repeated
@@ -159,6 +162,10 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Brings commitments on chain.
     fn commit(&self, paratime: ParaTimeId, commitments: Vec<SignedCommitment>) -> impl Future<Output = ()> + Send;
+
+    /// Brings evidence against a member on chain. Others report the same; one conviction is enough, and a refusal
+    /// because of it is the end of the matter.
+    fn report(&self, paratime: ParaTimeId, evidence: Evidence) -> impl Future<Output = ()> + Send;
 }
 
 /// The transactions that wait for a batch.

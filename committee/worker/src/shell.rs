@@ -12,7 +12,7 @@ use crate::results::ResultStore;
 use crate::seams::{CrashPoint, CrashStep, Journal, Ledger, LedgerError, Pool, Transport, Where};
 use crate::tasks::{self, TaskEvent};
 use parallax_primitives::{Digest, NodeId, ParaTimeId, Round, limits};
-use parallax_rounds::SignedProposal;
+use parallax_rounds::{SignedProposal, Statement};
 use parallax_runtime::{FheBackend, ParaTime};
 use parallax_state::{Database, StateError};
 use std::collections::BTreeMap;
@@ -114,6 +114,8 @@ pub enum Input {
     Block,
     /// A proposal came over gossip; unchecked.
     Proposal(Box<SignedProposal>),
+    /// A statement of a member stands in a transaction; unchecked.
+    Heard(Box<Statement>),
     /// The pool changed.
     Pool,
     /// Stop; nothing is lost.
@@ -238,6 +240,7 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                     Some(Input::Block) => self.block()?,
                     Some(Input::Pool) => self.work()?,
                     Some(Input::Proposal(signed)) => self.handle(WorkerEvent::ProposalReceived(*signed))?,
+                    Some(Input::Heard(statement)) => self.handle(WorkerEvent::Heard(statement))?,
                 },
                 event = self.events.recv() => match event {
                     // The context holds a sender, so the channel stays open.
@@ -284,6 +287,7 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
             state: state.rounds,
             beacon: state.beacon,
             key_ids: state.key_ids,
+            message_results: state.message_results,
             anchor,
         };
         self.handle(WorkerEvent::Block(Box::new(view)))?;
@@ -341,6 +345,15 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                     context.ledger.commit(paratime, vec![vote]).await;
                     Ok(())
                 })
+            }
+            Action::SubmitEvidence(evidence) => {
+                if let Ok(offence) = evidence.offence() {
+                    let (node, round) = (offence.node.to_string(), offence.round.0);
+                    tracing::warn!(node, round, kind = evidence.kind(), "worker.equivocation");
+                }
+                // No crash point: the fact is another node's, and the chain may learn it from anybody.
+                self.tasks.spawn(async move { context.ledger.report(paratime, *evidence).await });
+                return Ok(());
             }
             Action::FetchTransactions(signed) => {
                 let digest = signed.proposal.digest();

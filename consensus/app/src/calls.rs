@@ -4,7 +4,7 @@ use crate::application::TxError;
 use crate::errors::CallError;
 use crate::genesis::ConsensusParameters;
 use crate::tx::{Call, TxBody};
-use crate::{beacon, registry, rounds, staking};
+use crate::{beacon, evidence, messages, registry, rounds, staking, standing};
 use parallax_primitives::{Address, Amount, ChainContext, Event, Gas, Height, Nonce, PublicKey, encode};
 use parallax_state::{Overlay, StateView};
 
@@ -30,7 +30,9 @@ impl Call {
     pub(crate) fn signatures(&self) -> u64 {
         match self {
             Self::Transfer { .. } | Self::Escrow { .. } | Self::Reclaim { .. } => 0,
+            Self::Unfreeze { .. } | Self::SendMessage { .. } => 0,
             Self::RegisterNode { .. } | Self::BeaconProof { .. } | Self::Announce { .. } => 1,
+            Self::SubmitEvidence { .. } => 2,
             Self::Commit { commitments, .. } => commitments.len() as u64,
         }
     }
@@ -39,6 +41,7 @@ impl Call {
     pub(crate) fn spends(&self) -> Amount {
         match self {
             Self::Transfer { amount, .. } | Self::Escrow { amount, .. } => *amount,
+            Self::SendMessage { fee, tokens, .. } => fee.saturating_add(tokens.0),
             _ => Amount::ZERO,
         }
     }
@@ -78,6 +81,13 @@ pub(crate) fn check_stateless(call: &Call, chain: ChainContext, sender: &Address
         Call::BeaconProof { .. } => Ok(()),
         Call::Announce { proposal, .. } => rounds::check_announcement(proposal).map_err(CallError::from),
         Call::Commit { commitments, .. } => rounds::check_commitments(commitments).map_err(CallError::from),
+        Call::SubmitEvidence { paratime, evidence } => {
+            evidence::check_stateless(evidence, chain, paratime).map_err(CallError::from)
+        }
+        Call::Unfreeze { .. } => Ok(()),
+        Call::SendMessage { fee, tokens, data, .. } => {
+            messages::check_stateless(*fee, *tokens, data).map_err(CallError::from)
+        }
     };
     checked.map_err(TxError::from)
 }
@@ -91,6 +101,12 @@ pub(crate) fn check_stateful(call: &Call, view: &dyn StateView, context: &CallCo
         Call::RegisterNode { node } => registry::check_stateful(view, &node.descriptor, context),
         Call::BeaconProof { epoch, output } => beacon::check_proof(view, context, *epoch, output).map(|_| ()),
         Call::Announce { paratime, .. } | Call::Commit { paratime, .. } => rounds::check_paratime(view, paratime),
+        Call::SubmitEvidence { paratime, evidence } => evidence::check_stateful(view, paratime, evidence),
+        Call::Unfreeze { node } => standing::check_unfreeze(view, &context.sender, node),
+        Call::SendMessage { paratime, fee, .. } => {
+            messages::check_fee(*fee, context.parameters)?;
+            rounds::check_paratime(view, paratime)
+        }
     }
 }
 
@@ -113,6 +129,11 @@ pub(crate) fn execute(
         Call::BeaconProof { epoch, output } => Ok(vec![beacon::prove(overlay, context, *epoch, output)?]),
         Call::Announce { paratime, proposal } => rounds::announce(overlay, context, paratime, proposal),
         Call::Commit { paratime, commitments } => rounds::commit(overlay, context, paratime, commitments),
+        Call::SubmitEvidence { paratime, evidence } => evidence::submit(overlay, context, paratime, evidence),
+        Call::Unfreeze { node } => Ok(vec![standing::unfreeze(overlay, context, node)?]),
+        Call::SendMessage { paratime, fee, tokens, data } => {
+            messages::queue(overlay, context, paratime, *fee, *tokens, data)
+        }
     }
 }
 

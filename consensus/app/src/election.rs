@@ -16,11 +16,11 @@
 
 use crate::genesis::{ConsensusParameters, ParaTimeDescriptor};
 use crate::tx::{NodeDescriptor, Role};
-use crate::{Validator, ValidatorSet, registry, staking};
+use crate::{Validator, ValidatorSet, keys, registry, staking, standing, stored};
 use borsh::BorshSerialize;
 use parallax_primitives::{Address, Amount, Digest, Domain, Epoch, Event, NodeId, ParaTimeId};
 use parallax_rounds::Committee;
-use parallax_state::{StateError, StateView};
+use parallax_state::{Overlay, StateError, StateView};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The largest power of one validator. With 120 of them the sum stays below 2^57, and so within the bounds of every
@@ -43,8 +43,8 @@ fn lot(entropy: &Digest, paratime: &ParaTimeId, seat: Seat, of: &impl BorshSeria
     Digest::of_value(Domain::Election, &(entropy, paratime, seat, of))
 }
 
-/// Nodes with a role whose registration reaches into an epoch and which their entity's stake carries. Every node that is
-/// kept takes its share of the stake, whatever its role and expiry.
+/// Nodes with a role whose registration reaches into an epoch, which their entity's stake carries and which are not
+/// frozen. Every node that is kept takes its share of the stake, whatever its role, expiry and standing.
 fn eligible(
     view: &dyn StateView,
     parameters: &ConsensusParameters,
@@ -58,7 +58,8 @@ fn eligible(
         let number = counted.entry(node.entity).or_default();
         *number = number.saturating_add(1);
         let carried = *number <= registry::nodes_carried(stake, parameters);
-        if node.has_role(role) && node.expires >= epoch && carried {
+        let frozen = standing::standing(view, &node.node)?.frozen.is_some();
+        if node.has_role(role) && node.expires >= epoch && carried && !frozen {
             found.push((node, stake));
         }
     }
@@ -103,7 +104,10 @@ pub(crate) fn committee(
 ) -> Result<Option<Committee>, StateError> {
     let mut candidates: Vec<Candidate> = Vec::new();
     for (node, _) in eligible(view, parameters, epoch, Role::Compute)? {
-        if node.profile(&paratime.id) == Some(paratime.profile) && has_waited(view, &node.node, epoch)? {
+        if node.profile(&paratime.id) == Some(paratime.profile)
+            && has_waited(view, &node.node, epoch)?
+            && standing::standing(view, &node.node)?.electable(&paratime.id, epoch)
+        {
             candidates.push((node.node, node.entity));
         }
     }
@@ -115,6 +119,34 @@ pub(crate) fn committee(
     let Some(workers) = draw_for(Seat::Worker, paratime.rounds.workers, &[]) else { return Ok(None) };
     let Some(backups) = draw_for(Seat::Backup, paratime.rounds.backups, &workers) else { return Ok(None) };
     Ok(Some(Committee { epoch, workers, backups }))
+}
+
+/// Notes that somebody was slashed or frozen: at the end of the block it is seen whether a committee in office has lost
+/// a member by it.
+pub(crate) fn ask_again(overlay: &mut Overlay<'_>) {
+    stored::write(overlay, keys::elect_again(), &true);
+}
+
+/// Whether it was noted since the last time.
+pub(crate) fn asked_again(overlay: &mut Overlay<'_>) -> Result<bool, StateError> {
+    let asked = stored::read::<bool>(overlay, &keys::elect_again())?.is_some();
+    if asked {
+        overlay.delete(keys::elect_again());
+    }
+    Ok(asked)
+}
+
+/// The members of a committee that may not keep their seats: frozen, or no longer carried by their entity's stake.
+pub(crate) fn unseated(
+    view: &dyn StateView,
+    parameters: &ConsensusParameters,
+    committee: &Committee,
+    epoch: Epoch,
+) -> Result<Vec<NodeId>, StateError> {
+    let stay: BTreeSet<NodeId> =
+        eligible(view, parameters, epoch, Role::Compute)?.into_iter().map(|(node, _)| node.node).collect();
+    let members: BTreeSet<NodeId> = committee.workers.iter().chain(&committee.backups).copied().collect();
+    Ok(members.difference(&stay).copied().collect())
 }
 
 /// The validators of an epoch: of each entity the node with the smallest key, the entities with the most stake first

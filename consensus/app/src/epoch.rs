@@ -1,7 +1,11 @@
 //! Epochs: spans of blocks with one beacon value, one set of committees and one set of validators.
 //!
 //! The last block of an epoch, after its transactions and its rounds, closes the beacon, frees debonded stake, drops
-//! long-expired nodes, elects validators and committees, and hands the committees to the round machines.
+//! long-expired nodes, judges what the committees did, elects validators and committees, and hands the committees to the
+//! round machines.
+//!
+//! Within an epoch a committee is elected again only when a member of it was slashed below the least stake, or frozen: by
+//! the same entropy, so that the seats of the others depend on nothing that anybody can choose.
 
 use crate::genesis::{ConsensusGenesis, ConsensusParameters};
 use crate::{ValidatorSet, beacon, election, keys, registry, rounds, staking, stored, validators};
@@ -84,8 +88,12 @@ pub(crate) fn end_block(
     ];
     events.extend(staking::release(overlay, next.epoch)?);
     events.extend(registry::expire(overlay, next.epoch, parameters)?);
+    let paratimes = registry::paratimes(overlay)?;
+    for paratime in &paratimes {
+        events.extend(rounds::settle(overlay, parameters, &paratime.id, &next)?);
+    }
     let validators = election::validators(overlay, parameters, next.epoch)?;
-    for paratime in registry::paratimes(overlay)? {
+    for paratime in paratimes {
         let committee = if next.committees {
             election::committee(overlay, parameters, &paratime, next.epoch, &next.entropy)?
         } else {
@@ -99,4 +107,36 @@ pub(crate) fn end_block(
         events.extend(rounds::epoch_ended(overlay, height, parameters, &paratime.id, committee, &next)?);
     }
     Ok(Turned { events, validators })
+}
+
+/// Fills the seats anew of committees that lost a member by a slash or a freeze in this block. A resolution under way is
+/// judged by those who began it first.
+pub(crate) fn elect_again(
+    overlay: &mut Overlay<'_>,
+    height: Height,
+    parameters: &ConsensusParameters,
+) -> Result<Vec<Event>, StateError> {
+    let mut events = Vec::new();
+    if !election::asked_again(overlay)? {
+        return Ok(events);
+    }
+    let now = current(overlay)?;
+    for paratime in registry::paratimes(overlay)? {
+        let Some(machine) = rounds::state(overlay, &paratime.id)? else { continue };
+        let Some(committee) = machine.awaiting_committee().unwrap_or(machine.committee()) else { continue };
+        let lost = election::unseated(overlay, parameters, committee, now.epoch)?;
+        if lost.is_empty() {
+            continue;
+        }
+        let next = election::committee(overlay, parameters, &paratime, now.epoch, &now.entropy)?;
+        for node in &lost {
+            events.push(Event::new("election.unseated").with("paratime", paratime.id).with("node", node));
+        }
+        events.push(match &next {
+            Some(committee) => election::elected(&paratime.id, committee),
+            None => election::not_elected(&paratime.id, now.epoch, "too few nodes can be elected"),
+        });
+        events.extend(rounds::epoch_ended(overlay, height, parameters, &paratime.id, next, &now)?);
+    }
+    Ok(events)
 }

@@ -1,8 +1,9 @@
 //! What must hold after every block. Tests and simulations check it, by themselves or with [`crate::Ledger::checked`];
 //! a node does not, because it reads every account.
 
-use crate::{epoch, ledger, registry, rounds, staking, validators};
+use crate::{epoch, ledger, registry, rounds, staking, standing, validators};
 use parallax_primitives::{Amount, Height};
+use parallax_rounds::Phase;
 use parallax_state::{StateError, StateView};
 
 /// A broken invariant: a fault of this program or of the stored state.
@@ -31,6 +32,7 @@ fn broken<T>(what: String) -> Result<T, InvariantError> {
 /// Checks every invariant on a state:
 /// - accounts, active and debonding stake, and the fee pool sum up to the supply;
 /// - every committee member in office is a registered node, and no committee has other sizes than its descriptor;
+/// - nobody sits in a committee while frozen, unless a resolution under way holds it in office;
 /// - the last block of a ParaTime is the one that its machine builds on;
 /// - the validator sets of the next two heights are known, sorted, and neither empty nor without power.
 ///
@@ -79,9 +81,13 @@ fn check_rounds(view: &dyn StateView) -> Result<(), InvariantError> {
         if seated.as_ref() != machine.committee() {
             return broken(format!("the committee of ParaTime {id} is not its machine's"));
         }
+        let resolving = matches!(machine.phase(), Phase::Resolve { .. });
         for node in seated.iter().flat_map(|c| c.workers.iter().chain(&c.backups)) {
             if registry::node(view, node)?.is_none() {
                 return broken(format!("{node} sits in the committee of ParaTime {id} and is not registered"));
+            }
+            if !resolving && standing::standing(view, node)?.frozen.is_some() {
+                return broken(format!("{node} sits in the committee of ParaTime {id} and is frozen"));
             }
         }
     }

@@ -11,12 +11,20 @@ pub const ACCOUNTS: &[u8] = b"account/";
 pub const STAKES: &[u8] = b"stake/";
 /// Prefix of all nodes.
 pub const NODES: &[u8] = b"node/";
+/// Prefix of the standings of nodes that failed.
+pub const STANDINGS: &[u8] = b"standing/";
 /// Prefix of the epochs in which nodes registered.
 pub const NODES_SINCE: &[u8] = b"node_since/";
 /// Prefix of all ParaTime descriptors.
 pub const PARATIMES: &[u8] = b"paratime/";
 /// Prefix of all committees in office.
 pub const COMMITTEES: &[u8] = b"committee/";
+/// Prefix of the committees that were in office.
+pub const OFFICES: &[u8] = b"office/";
+/// Prefix of all convictions for equivocation.
+pub const EVIDENCE: &[u8] = b"evidence/";
+/// Prefix of all results of outgoing messages.
+pub const MESSAGE_RESULTS: &[u8] = b"message_results/";
 /// Prefix of all round machines.
 pub const ROUNDS: &[u8] = b"rounds/";
 /// Prefix of all kept ParaTime blocks.
@@ -65,6 +73,16 @@ pub fn node_since(node: &NodeId) -> Vec<u8> {
     join(NODES_SINCE, &[&node.0])
 }
 
+/// [`crate::standing::Standing`] of a node; absent for one that never failed.
+pub fn standing(node: &NodeId) -> Vec<u8> {
+    join(STANDINGS, &[&node.0])
+}
+
+/// Set while a seat is to be filled anew within the epoch.
+pub fn elect_again() -> Vec<u8> {
+    b"elect_again".to_vec()
+}
+
 /// [`crate::genesis::ParaTimeDescriptor`].
 pub fn paratime(id: &ParaTimeId) -> Vec<u8> {
     join(PARATIMES, &[&id.0])
@@ -73,6 +91,31 @@ pub fn paratime(id: &ParaTimeId) -> Vec<u8> {
 /// [`parallax_rounds::Committee`] in office; absent while a ParaTime has none.
 pub fn committee(id: &ParaTimeId) -> Vec<u8> {
     join(COMMITTEES, &[&id.0])
+}
+
+/// `Option` of the [`parallax_rounds::Committee`] in office from a round on, kept while evidence about it is taken.
+pub fn office(id: &ParaTimeId, from: Round) -> Vec<u8> {
+    join(OFFICES, &[&id.0, &from.0.to_be_bytes()])
+}
+
+/// Prefix of a ParaTime's committees, by the round from which each was in office.
+pub fn offices(id: &ParaTimeId) -> Vec<u8> {
+    join(OFFICES, &[&id.0])
+}
+
+/// [`Height`] of the block that convicted a node of equivocation in a round.
+pub fn evidence(id: &ParaTimeId, round: Round, node: &NodeId) -> Vec<u8> {
+    join(EVIDENCE, &[&id.0, &round.0.to_be_bytes(), &node.0])
+}
+
+/// Prefix of the convictions for a round.
+pub fn evidence_of_round(id: &ParaTimeId, round: Round) -> Vec<u8> {
+    join(EVIDENCE, &[&id.0, &round.0.to_be_bytes()])
+}
+
+/// List of [`parallax_primitives::message::MessageResult`]: of the last accepted round.
+pub fn message_results(id: &ParaTimeId) -> Vec<u8> {
+    join(MESSAGE_RESULTS, &[&id.0])
 }
 
 /// The ParaTime's round machine.
@@ -139,6 +182,11 @@ mod tests {
             common_pool(),
             node(&n),
             node_since(&n),
+            standing(&n),
+            elect_again(),
+            office(&id, Round::ZERO),
+            evidence(&id, Round::ZERO, &n),
+            message_results(&id),
             paratime(&id),
             committee(&id),
             round_state(&id),

@@ -240,6 +240,7 @@ impl Ledger {
         events.extend(rounds::end_block(overlay, height, parameters)?);
         let turned = epoch::end_block(overlay, self.chain, height, parameters)?;
         events.extend(turned.events);
+        events.extend(epoch::elect_again(overlay, height, parameters)?);
         let updates = validators::advance(overlay, height, turned.validators)?;
         stored::write(overlay, keys::last_header(), header);
         Ok((events, updates))

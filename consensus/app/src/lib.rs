@@ -16,13 +16,13 @@
 //!
 //! What it is not: no engine, no network, no pool, and no confidentiality: native tokens are public.
 //!
-//! Open: a committee member that is slashed for a wrong result keeps its seat until the epoch ends. It is slashed again for
-//! each further one, and is not elected again once the stake of its entity is too small; an election within the epoch,
-//! without it, is not offered.
+//! A committee member whose entity a slash leaves with too little stake, or who is frozen, loses its seat at the end of that
+//! block; a resolution under way is finished by those who began it. One that is slashed and still has enough keeps its
+//! seat, and is slashed again for each further wrong result.
 //!
 //! Start with [`application`] and [`ledger`]; one transaction's way is in `execute` and `calls`; then the modules, each
 //! in the order errors, events, genesis, calls, state: [`staking`], [`registry`], [`beacon`], `election`, [`epoch`],
-//! [`rounds`]. Keys of the state stand in [`keys`], the form of its values in [`stored`].
+//! [`rounds`], [`messages`], [`evidence`], [`standing`]. Keys of the state stand in [`keys`], the form of its values in [`stored`].
 
 pub mod application;
 pub mod beacon;
@@ -31,17 +31,20 @@ mod calls;
 mod election;
 pub mod epoch;
 mod errors;
+pub mod evidence;
 mod execute;
 pub mod genesis;
 mod invariants;
 pub mod keys;
 pub mod ledger;
 pub mod light;
+pub mod messages;
 pub mod outbox;
 pub mod registry;
 pub mod rounds;
 mod slashing;
 pub mod staking;
+pub mod standing;
 pub mod stored;
 pub mod tx;
 mod validate;

@@ -13,7 +13,7 @@ use crate::calls::CallContext;
 use crate::errors::{CallError, ModuleError};
 use crate::genesis::{ConsensusParameters, ParaTimeDescriptor};
 use crate::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
-use crate::{keys, staking, stored};
+use crate::{keys, staking, standing, stored};
 use parallax_primitives::{
     Address, Amount, ChainContext, Digest, Domain, Epoch, Event, NodeId, ParaTimeId, SigningContext,
 };
@@ -241,6 +241,7 @@ pub(crate) fn expire(
         if descriptor.expires.saturating_add(parameters.debonding_epochs) < epoch {
             overlay.delete(keys::node(&descriptor.node));
             overlay.delete(keys::node_since(&descriptor.node));
+            standing::forget(overlay, &descriptor.node);
             events.push(Event::new("registry.removed").with("node", descriptor.node));
         }
     }

@@ -1,18 +1,18 @@
 //! The round machines in the ledger: they are fed from transactions, heights and epochs, and what they decide is
 //! carried out here. The machine itself is [`parallax_rounds`].
 
-use crate::calls::{CallContext, attempt};
-use crate::epoch::EpochInfo;
+use crate::calls::CallContext;
+use crate::epoch::{self, EpochInfo};
 use crate::errors::{CallError, ModuleError};
 use crate::genesis::{ConsensusGenesis, ConsensusParameters};
-use crate::{keys, registry, slashing, staking, stored};
-use parallax_primitives::message::OutMessage;
+use crate::{evidence, keys, messages, registry, slashing, standing, stored};
 use parallax_primitives::{Event, Height, NodeId, ParaTimeId, Round, limits};
 use parallax_rounds::{
-    Commitment, Committee, Effect, Outcome, ParaTimeBlock, Phase, RoundError, RoundEvent, RoundState, SignedCommitment,
-    SignedProposal, Verified,
+    Commitment, Committee, Effect, EpochRecord, Outcome, ParaTimeBlock, Phase, RoundError, RoundEvent, RoundState,
+    SignedCommitment, SignedProposal, Verified,
 };
 use parallax_state::{Overlay, StateError, StateView, Value};
+use std::collections::BTreeMap;
 
 /// Why a round call is refused. Codes below 100 are those of [`RoundError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +70,7 @@ pub(crate) fn genesis(
         )
         .map_err(|error| impossible(&paratime.id, &error))?;
         store_block(overlay, state.last_block(), document.parameters.kept_rounds);
-        put_state(overlay, &state);
+        put_state(overlay, &state)?;
     }
     Ok(())
 }
@@ -105,12 +105,26 @@ pub(crate) fn announce(
     id: &ParaTimeId,
     proposal: &SignedProposal,
 ) -> Result<Vec<Event>, CallError> {
-    let mut machine = state(overlay, id)?.ok_or(Error::UnknownParaTime { id: *id })?;
+    let mut machine = machine(overlay, id)?;
     let verified = Verified::<SignedProposal>::check(&machine, context.chain, proposal.clone()).map_err(Error::from)?;
-    let round = machine.round();
-    let effects = machine.apply(context.height, RoundEvent::Announcement(verified)).map_err(Error::from)?;
-    put_state(overlay, &machine);
-    Ok(carry_out(overlay, context.parameters, id, round, effects)?)
+    let mut events = Vec::new();
+    feed(overlay, context, &mut machine, RoundEvent::Announcement(verified), &mut events)?;
+    Ok(events)
+}
+
+/// Puts an event of a transaction to a machine and carries out what follows.
+pub(crate) fn feed(
+    overlay: &mut Overlay<'_>,
+    context: &CallContext<'_>,
+    machine: &mut RoundState,
+    event: RoundEvent,
+    events: &mut Vec<Event>,
+) -> Result<(), CallError> {
+    let (id, round) = (machine.paratime(), machine.round());
+    let effects = machine.apply(context.height, event).map_err(Error::from)?;
+    put_state(overlay, machine)?;
+    events.extend(carry_out(overlay, context.parameters, &id, round, effects, Records::ToBeJudged)?);
+    Ok(())
 }
 
 /// Puts commitments to the round machine, one by one; each stands or falls alone. The call fails if none is accepted.
@@ -120,7 +134,7 @@ pub(crate) fn commit(
     id: &ParaTimeId,
     commitments: &[SignedCommitment],
 ) -> Result<Vec<Event>, CallError> {
-    let mut machine = state(overlay, id)?.ok_or(Error::UnknownParaTime { id: *id })?;
+    let mut machine = machine(overlay, id)?;
     let (mut events, mut accepted, mut first_refusal) = (Vec::new(), 0u32, None);
     for signed in commitments {
         let (node, round) = (signed.commitment.node, machine.round());
@@ -131,8 +145,8 @@ pub(crate) fn commit(
             Ok(effects) => {
                 accepted = accepted.saturating_add(1);
                 events.push(committed(id, round, &signed.commitment, seat));
-                put_state(overlay, &machine);
-                events.extend(carry_out(overlay, context.parameters, id, round, effects)?);
+                put_state(overlay, &machine)?;
+                events.extend(carry_out(overlay, context.parameters, id, round, effects, Records::ToBeJudged)?);
             }
             Err(error) => {
                 events.push(
@@ -188,12 +202,28 @@ pub(crate) fn end_block(
 ) -> Result<Vec<Event>, StateError> {
     let mut events = Vec::new();
     for paratime in registry::paratimes(overlay)? {
-        events.extend(drive(overlay, height, parameters, &paratime.id, RoundEvent::Height)?);
+        events.extend(drive(overlay, height, parameters, &paratime.id, RoundEvent::Height, Records::ToBeJudged)?);
     }
     Ok(events)
 }
 
-/// Tells a machine that its epoch is over.
+/// Judges what a committee did in the epoch that ends, before the next one is elected. During a resolution the records
+/// are not complete; they are judged when it has ended, and count for the election after that.
+pub(crate) fn settle(
+    overlay: &mut Overlay<'_>,
+    parameters: &ConsensusParameters,
+    id: &ParaTimeId,
+    next: &EpochInfo,
+) -> Result<Vec<Event>, StateError> {
+    let Some(machine) = state(overlay, id)? else { return Ok(Vec::new()) };
+    if matches!(machine.phase(), Phase::Resolve { .. }) {
+        return Ok(Vec::new());
+    }
+    let rules = machine.parameters().liveness;
+    standing::settle(overlay, parameters, id, &rules, machine.records(), next.epoch)
+}
+
+/// Tells a machine that its epoch is over, or that another committee takes office within it.
 pub(crate) fn epoch_ended(
     overlay: &mut Overlay<'_>,
     height: Height,
@@ -203,7 +233,14 @@ pub(crate) fn epoch_ended(
     next: &EpochInfo,
 ) -> Result<Vec<Event>, StateError> {
     let ended = RoundEvent::EpochEnded { committee, epoch: next.epoch, epoch_end: next.next_first_height };
-    drive(overlay, height, parameters, id, ended)
+    drive(overlay, height, parameters, id, ended, Records::Judged)
+}
+
+/// Whether the records that an epoch's end gives out were judged by [`settle`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Records {
+    Judged,
+    ToBeJudged,
 }
 
 fn drive(
@@ -212,12 +249,13 @@ fn drive(
     parameters: &ConsensusParameters,
     id: &ParaTimeId,
     event: RoundEvent,
+    records: Records,
 ) -> Result<Vec<Event>, StateError> {
     let Some(mut machine) = state(overlay, id)? else { return Ok(Vec::new()) };
     let round = machine.round();
     let effects = machine.apply(height, event).map_err(|error| impossible(id, &error))?;
-    put_state(overlay, &machine);
-    carry_out(overlay, parameters, id, round, effects)
+    put_state(overlay, &machine)?;
+    carry_out(overlay, parameters, id, round, effects, records)
 }
 
 /// Carries out what a machine decided in a round, in its order.
@@ -227,11 +265,15 @@ fn carry_out(
     id: &ParaTimeId,
     round: Round,
     effects: Vec<Effect>,
+    judged: Records,
 ) -> Result<Vec<Event>, StateError> {
     let mut events = Vec::new();
     for effect in effects {
         if let Some(block) = effect.block() {
             store_block(overlay, block, parameters.kept_rounds);
+            if let Some(paratime) = registry::paratime(overlay, id)? {
+                evidence::forget(overlay, id, block.round.next(), paratime.rounds.max_evidence_age)?;
+            }
         }
         match effect {
             Effect::Finalize(finalized) => {
@@ -245,15 +287,33 @@ fn carry_out(
                         .with("transactions", proposal.transactions.len())
                         .with("discrepancy", finalized.discrepancy),
                 );
-                events.extend(send(overlay, id, round, finalized.messages())?);
+                events.extend(messages::send(overlay, id, round, finalized.messages())?);
             }
             Effect::SlashWrongResult { nodes, agreed } => {
                 events.extend(slashing::wrong_result(overlay, parameters, id, round, &nodes, &agreed)?);
+            }
+            Effect::EpochSettled { epoch, rounds, records } => {
+                events.push(event("liveness.settled", id, round).with("epoch", epoch).with("accepted", rounds));
+                if judged == Records::ToBeJudged {
+                    events.extend(settle_late(overlay, parameters, id, &records)?);
+                }
             }
             told => events.extend(tell(id, round, &told)),
         }
     }
     Ok(events)
+}
+
+/// Judges records that were complete only after the next epoch had begun.
+fn settle_late(
+    overlay: &mut Overlay<'_>,
+    parameters: &ConsensusParameters,
+    id: &ParaTimeId,
+    records: &BTreeMap<NodeId, EpochRecord>,
+) -> Result<Vec<Event>, StateError> {
+    let Some(paratime) = registry::paratime(overlay, id)? else { return Ok(Vec::new()) };
+    let next = epoch::current(overlay)?.epoch.next();
+    standing::settle(overlay, parameters, id, &paratime.rounds.liveness, records, next)
 }
 
 /// The events of effects that change nothing else in the ledger.
@@ -277,40 +337,12 @@ fn tell(id: &ParaTimeId, round: Round, effect: &Effect) -> Option<Event> {
         Effect::ChargeLiveness { node, reason } => {
             event("liveness.charged", id, round).with("node", node).with("reason", reason)
         }
-        Effect::EpochSettled { epoch, rounds, .. } => {
-            event("liveness.settled", id, round).with("epoch", epoch).with("accepted", rounds)
-        }
         // The credit stands in the machine's records; an event a node and round would tell nothing more.
-        Effect::LivenessCredit { .. } | Effect::Finalize(_) | Effect::SlashWrongResult { .. } => return None,
+        Effect::LivenessCredit { .. }
+        | Effect::Finalize(_)
+        | Effect::SlashWrongResult { .. }
+        | Effect::EpochSettled { .. } => return None,
     })
-}
-
-/// Executes a ParaTime's messages from its account. A failing one is recorded and changes nothing else.
-fn send(
-    overlay: &mut Overlay<'_>,
-    id: &ParaTimeId,
-    round: Round,
-    messages: &[OutMessage],
-) -> Result<Vec<Event>, StateError> {
-    let account = registry::paratime_account(id);
-    let mut events = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        let OutMessage::Transfer { to, amount } = message;
-        let sent = attempt(overlay, |inner| {
-            staking::check_amount(*amount)?;
-            staking::transfer(inner, &account, to, *amount)
-        });
-        events.push(match sent {
-            Ok(done) => done,
-            Err(CallError::State(error)) => return Err(error),
-            Err(CallError::Refused(error)) => event("rounds.message_failed", id, round)
-                .with("index", index)
-                .with("module", &error.module)
-                .with("code", error.code)
-                .with("reason", &error.message),
-        });
-    }
-    Ok(events)
 }
 
 // State.
@@ -328,13 +360,25 @@ fn store_block(overlay: &mut Overlay<'_>, block: &ParaTimeBlock, kept: u64) {
     }
 }
 
-fn put_state(overlay: &mut Overlay<'_>, machine: &RoundState) {
+/// Stores a machine, and its committee beside it where it is another one than before. A committee takes office with a
+/// round and not within one.
+fn put_state(overlay: &mut Overlay<'_>, machine: &RoundState) -> Result<(), StateError> {
     let id = machine.paratime();
     overlay.put(keys::round_state(&id), machine.encode());
-    match machine.committee() {
+    let seated = machine.committee().cloned();
+    if committee(overlay, &id)? == seated {
+        return Ok(());
+    }
+    match &seated {
         Some(committee) => stored::write(overlay, keys::committee(&id), committee),
         None => overlay.delete(keys::committee(&id)),
     }
+    evidence::took_office(overlay, &id, machine.round(), &seated, machine.parameters().max_evidence_age)
+}
+
+/// The round machine of a ParaTime that a call names.
+pub(crate) fn machine(view: &dyn StateView, id: &ParaTimeId) -> Result<RoundState, CallError> {
+    state(view, id)?.ok_or_else(|| Error::UnknownParaTime { id: *id }.into())
 }
 
 /// The round machine of a ParaTime.

@@ -1,8 +1,9 @@
-//! Slashing for a wrong result, and what becomes of the tokens.
+//! Slashing for a wrong result and for equivocation, and what becomes of the tokens.
 
 use crate::genesis::ConsensusParameters;
-use crate::{registry, staking};
+use crate::{election, registry, staking};
 use parallax_primitives::{Address, Amount, Event, NodeId, ParaTimeId, Round};
+use parallax_rounds::Offence;
 use parallax_state::{Overlay, StateError, StateView};
 use std::collections::BTreeSet;
 
@@ -26,15 +27,10 @@ pub(crate) fn wrong_result(
         let amount = staking::take_stake(overlay, &entity, parameters.slash_wrong_result_permille)?;
         taken = taken.saturating_add(amount.0);
         slashed.insert(entity);
-        events.push(
-            Event::new("staking.slashed")
-                .with("paratime", paratime)
-                .with("round", round)
-                .with("node", node)
-                .with("entity", entity)
-                .with("amount", amount)
-                .with("reason", "wrong-result"),
-        );
+        events.push(slashed_for("wrong-result", paratime, round, node, &entity, amount));
+    }
+    if !slashed.is_empty() {
+        election::ask_again(overlay);
     }
     let mut rewarded = Vec::new();
     for node in agreed {
@@ -61,6 +57,53 @@ pub(crate) fn wrong_result(
         events.push(paid("staking.treasury", paratime, &account, rest));
     }
     Ok(events)
+}
+
+/// Takes `slash_equivocation_permille` of the stake of the offender's entity. `reward_reporter_permille` of it goes to who
+/// reported it, unless that is the offender itself or its entity; the rest to the ParaTime's account.
+pub(crate) fn equivocation(
+    overlay: &mut Overlay<'_>,
+    parameters: &ConsensusParameters,
+    paratime: &ParaTimeId,
+    offence: &Offence,
+    entity: &Address,
+    reporter: &Address,
+) -> Result<Vec<Event>, StateError> {
+    let taken = staking::take_stake(overlay, entity, parameters.slash_equivocation_permille)?;
+    election::ask_again(overlay);
+    let mut events = vec![slashed_for("equivocation", paratime, offence.round, &offence.node, entity, taken)];
+    let own = *reporter == *entity || *reporter == Address::of(&offence.node);
+    let reward = match own {
+        true => Amount::ZERO,
+        false => staking::permille_of(taken, parameters.reward_reporter_permille),
+    };
+    for (name, account, amount) in [
+        ("staking.reward", *reporter, reward),
+        ("staking.treasury", registry::paratime_account(paratime), taken.saturating_sub(reward.0)),
+    ] {
+        if amount > Amount::ZERO {
+            staking::grant(overlay, &account, amount)?;
+            events.push(paid(name, paratime, &account, amount));
+        }
+    }
+    Ok(events)
+}
+
+fn slashed_for(
+    reason: &str,
+    paratime: &ParaTimeId,
+    round: Round,
+    node: &NodeId,
+    entity: &Address,
+    amount: Amount,
+) -> Event {
+    Event::new("staking.slashed")
+        .with("paratime", paratime)
+        .with("round", round)
+        .with("node", node)
+        .with("entity", entity)
+        .with("amount", amount)
+        .with("reason", reason)
 }
 
 fn paid(name: &str, paratime: &ParaTimeId, account: &Address, amount: Amount) -> Event {

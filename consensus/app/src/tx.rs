@@ -6,7 +6,7 @@ use parallax_primitives::{
     Address, Amount, ChainContext, DecodeError, Digest, Domain, Epoch, Gas, NodeId, Nonce, ParaTimeId, PublicKey,
     SecretKey, Signature, SigningContext, codec, encode, limits,
 };
-use parallax_rounds::{SignedCommitment, SignedProposal};
+use parallax_rounds::{Evidence, SignedCommitment, SignedProposal};
 use serde::{Deserialize, Serialize};
 
 /// What a transaction asks for.
@@ -59,6 +59,29 @@ pub enum Call {
         /// At most [`limits::MAX_COMMITMENTS_PER_TX`].
         commitments: Vec<SignedCommitment>,
     },
+    /// Proof that a member of a ParaTime's committee contradicted itself. The sender is rewarded.
+    SubmitEvidence {
+        /// The ParaTime.
+        paratime: ParaTimeId,
+        /// The two statements.
+        evidence: Box<Evidence>,
+    },
+    /// Lifts the freeze of a node of the signing entity, once its time has come.
+    Unfreeze {
+        /// The node.
+        node: NodeId,
+    },
+    /// Queues a message for a ParaTime. Fee and tokens move onto the ParaTime's account at once.
+    SendMessage {
+        /// The ParaTime.
+        paratime: ParaTimeId,
+        /// For the ParaTime's treasury, at least `min_in_message_fee`.
+        fee: Amount,
+        /// Tokens that the message brings with it; the program says what they are for.
+        tokens: Amount,
+        /// The program's own encoding, at most [`limits::MAX_IN_MESSAGE_BYTES`].
+        data: Vec<u8>,
+    },
 }
 
 impl Call {
@@ -72,6 +95,9 @@ impl Call {
             Self::BeaconProof { .. } => "beacon.prove",
             Self::Announce { .. } => "rounds.announce",
             Self::Commit { .. } => "rounds.commit",
+            Self::SubmitEvidence { .. } => "evidence.submit",
+            Self::Unfreeze { .. } => "standing.unfreeze",
+            Self::SendMessage { .. } => "messages.send",
         }
     }
 }

@@ -19,7 +19,7 @@ use parallax_fhe::{BackendKind, EvaluationKeys, FftPlan, FhePool, Manifest, Tfhe
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
 use parallax_primitives::{KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
-use parallax_rounds::{Proposal, SignedProposal};
+use parallax_rounds::{Proposal, SignedProposal, Statement};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{FheBackend, ParaTime};
 use parallax_scheduler::Scheduler;
@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Blocks that a partly filled batch waits for more transactions.
 const FLUSH_BLOCKS: u64 = 1;
@@ -313,6 +313,7 @@ pub async fn start(
     let name = |task: &str| format!("{task} of ParaTime {}", id.short());
     tasks.spawn(name("blocks"), blocks(handle.clone(), tip));
     let relay = (fault == Some(FaultKind::TamperRelay)).then(|| TamperRelay::new(parts.network.clone(), id));
+    tasks.spawn(name("statements"), statements(handle.clone(), parts.submitter.heard(), id));
     tasks.spawn(name("proposals"), proposals(handle, parts.network.clone(), chain.clone(), id, relay));
     tasks.spawn(name("transactions"), transactions(Arc::clone(&host), parts.network.clone()));
     tasks.spawn(name("worker"), async move { Ok(worker.run().await?) });
@@ -335,6 +336,27 @@ async fn blocks(worker: WorkerHandle, mut tip: watch::Receiver<Tip>) -> Result<(
         worker.send(Input::Block);
     }
     Ok(())
+}
+
+/// Tells the worker what members say in transactions, so that it finds one that contradicts itself.
+async fn statements(
+    worker: WorkerHandle,
+    mut heard: broadcast::Receiver<(ParaTimeId, Statement)>,
+    id: ParaTimeId,
+) -> Result<()> {
+    loop {
+        match heard.recv().await {
+            // A worker with a full queue looks at none of them; others do.
+            Ok((paratime, statement)) if paratime == id => {
+                worker.send(Input::Heard(Box::new(statement)));
+            }
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "paratime.statements.missed");
+            }
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
+        }
+    }
 }
 
 /// What to do with a proposal that a peer gossips.

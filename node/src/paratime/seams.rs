@@ -4,13 +4,13 @@ use super::pool::{ParaTimePool, PoolError, ProofQueue};
 use crate::chain::Chain;
 use crate::consensus::Submitter;
 use parallax_consensus_app::tx::Call;
-use parallax_consensus_app::{epoch, registry, rounds};
+use parallax_consensus_app::{epoch, messages, registry, rounds};
 use parallax_network::limits as network_limits;
 use parallax_network::{Handle, PeerId, Penalty, Request, Response, Topic, peer_id_of};
 use parallax_primitives::{
     Address, ChainContext, Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode, limits,
 };
-use parallax_rounds::{ParaTimeBlock, SignedCommitment, SignedProposal};
+use parallax_rounds::{Evidence, ParaTimeBlock, SignedCommitment, SignedProposal};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{FheBackend, ParaTime, TxError, TxInfo};
 use parallax_state::{Batch, Column, Database, Namespace, Snapshot, StateError};
@@ -39,6 +39,7 @@ impl Ledger for ChainLedger {
             rounds,
             beacon: epoch::current(&view).map_err(unreadable)?.entropy,
             key_ids: vec![KeyId(descriptor.key_set.0)],
+            message_results: messages::results(&view, &paratime).map_err(unreadable)?,
         })
     }
 
@@ -68,6 +69,10 @@ impl Ledger for ChainLedger {
             self.submitter.retain(|call| !is_of_earlier_round(call, paratime, round));
         }
         self.send(Call::Commit { paratime, commitments });
+    }
+
+    async fn report(&self, paratime: ParaTimeId, evidence: Evidence) {
+        self.send(Call::SubmitEvidence { paratime, evidence: Box::new(evidence) });
     }
 }
 

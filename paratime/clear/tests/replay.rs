@@ -29,6 +29,7 @@ fn context() -> RoundContext {
         time_ms: 0,
         key_ids: vec![KEY],
         in_messages: vec![],
+        message_results: vec![],
     }
 }
 

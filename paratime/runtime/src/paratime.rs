@@ -3,7 +3,7 @@
 use crate::backend::{FheBackend, FheError, ReRandomization};
 use crate::trace::Trace;
 use borsh::{BorshDeserialize, BorshSerialize};
-use parallax_primitives::message::{InMessage, OutMessage};
+use parallax_primitives::message::{InMessage, MessageResult, OutMessage};
 use parallax_primitives::{
     Address, ChainContext, Digest, Domain, Epoch, Event, Gas, Height, KeyId, ParaTimeId, Round, merkle,
 };
@@ -36,6 +36,8 @@ pub struct RoundContext {
     pub key_ids: Vec<KeyId>,
     /// Messages from the consensus layer to be consumed in this round, oldest first.
     pub in_messages: Vec<InMessage>,
+    /// What became of the messages that the last accepted round sent, in their order.
+    pub message_results: Vec<MessageResult>,
 }
 
 impl RoundContext {

@@ -8,9 +8,10 @@ use crate::scenario::Scenario;
 use parallax_consensus_app::genesis::ConsensusParameters;
 use parallax_consensus_app::tx::tx_digest;
 use parallax_consensus_app::{
-    Application, Block, BlockContext, BlockLimits, Executed, Ledger, TxError, epoch, ledger, rounds, staking,
+    Application, Block, BlockContext, BlockLimits, Executed, Ledger, TxError, epoch, ledger, messages, rounds, staking,
 };
 use parallax_memory_store::MemoryStore;
+use parallax_primitives::message::MessageResult;
 use parallax_primitives::{Address, Digest, Epoch, Height, Nonce, Round};
 use parallax_rounds::{ParaTimeBlock, RoundState};
 use parallax_state::{Batch, Database, StateError};
@@ -26,6 +27,7 @@ const MAX_WAITING: usize = 2_000;
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) rounds: RoundState,
+    pub(crate) message_results: Vec<MessageResult>,
     pub(crate) epoch: Epoch,
     pub(crate) beacon: Digest,
     pub(crate) epoch_end: Height,
@@ -102,6 +104,7 @@ impl Chain {
             state: view.rounds.clone(),
             beacon: view.beacon,
             key_ids: vec![parties.key],
+            message_results: view.message_results.clone(),
             anchor: if anchored <= height { self.anchor(anchored) } else { None },
         })
     }
@@ -186,6 +189,7 @@ impl Chain {
         let epoch = epoch::current(&*view)?;
         self.views.push(View {
             rounds: machine,
+            message_results: messages::results(&*view, &parties.paratime)?,
             epoch: epoch.epoch,
             beacon: epoch.entropy,
             epoch_end: epoch.next_first_height,

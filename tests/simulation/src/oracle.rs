@@ -137,6 +137,7 @@ impl World {
             time_ms: anchor.time_ms,
             key_ids: vec![self.parties.key],
             in_messages: view.rounds.offered_in_messages().to_vec(),
+            message_results: view.message_results.clone(),
         })
     }
 }

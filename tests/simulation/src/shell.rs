@@ -6,9 +6,9 @@
 use crate::network::Message;
 use crate::node::{BatchFetch, Done, Order, Pending, ResultFetch, ResultPart, Stop, Task};
 use crate::world::{Event, World, price};
-use parallax_consensus_app::tx::Call;
+use parallax_consensus_app::tx::{Call, Transaction};
 use parallax_primitives::{Address, Digest, Gas, Height, Round, limits};
-use parallax_rounds::{ParaTimeBlock, SignedCommitment, SignedProposal};
+use parallax_rounds::{Evidence, ParaTimeBlock, SignedCommitment, SignedProposal, Statement};
 use parallax_runtime::{Abort, Replay, RoundContext};
 use parallax_state::StateError;
 use parallax_worker::event::Dispute;
@@ -44,8 +44,31 @@ impl World {
         let Some(view) = self.chain.round_view(&self.parties, height) else { return Ok(()) };
         self.attack_on_block(node, &view);
         self.handle(node, WorkerEvent::Block(Box::new(view)))?;
+        for statement in self.said_in_blocks(node, height) {
+            self.handle(node, WorkerEvent::Heard(Box::new(statement)))?;
+        }
         self.look_for_work(node)?;
         self.flush(node)
+    }
+
+    /// What members said in the transactions of the blocks that this node has not looked through yet.
+    fn said_in_blocks(&self, node: usize, until: Height) -> Vec<Statement> {
+        let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Vec::new() };
+        let (mut at, mut said) = (run.told, Vec::new());
+        while at < until {
+            at = at.next();
+            let transactions = self.chain.made(at).map_or(&[][..], |made| &made.block.transactions);
+            for transaction in transactions.iter().filter_map(|tx| Transaction::decode(tx).ok()) {
+                match &transaction.signed().body.call {
+                    Call::Announce { proposal, .. } => said.push(Statement::Proposal(proposal.clone())),
+                    Call::Commit { commitments, .. } => {
+                        said.extend(commitments.iter().cloned().map(Statement::Commitment));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        said
     }
 
     /// Looks whether there is work.
@@ -81,6 +104,7 @@ impl World {
             Action::PublishProposal(signed) => self.spawn(node, 1, Task::Publish(signed)),
             Action::SubmitAnnounce(signed) => self.spawn(node, 1, Task::Announce(signed)),
             Action::SubmitCommitment(vote) => self.spawn(node, 1, Task::Commit(vote)),
+            Action::SubmitEvidence(evidence) => return self.report(node, evidence),
             Action::FetchTransactions(signed) => {
                 let token = self.begin_job(node, signed.proposal.digest());
                 self.spawn(node, 1, Task::FetchBatch(BatchFetch { signed, token, peers: Vec::new() }));
@@ -229,6 +253,20 @@ impl World {
         self.say(node, || format!("commits in round {round}: {text}"));
         let call = Call::Commit { paratime: self.parties.paratime, commitments: vec![vote] };
         self.call(node, round, call)
+    }
+
+    /// Brings evidence on chain; nothing of it is lost that another node could not find too.
+    fn report(&mut self, node: usize, evidence: Box<Evidence>) -> Result<(), Stop> {
+        let Ok(offence) = evidence.offence() else { return Ok(()) };
+        let name = self.parties.name(&offence.node);
+        self.say(node, || format!("reports {name} for two {} in round {}", evidence.kind(), offence.round));
+        self.log.count("evidence reported");
+        let call = Call::SubmitEvidence { paratime: self.parties.paratime, evidence };
+        let price = price(&call, &self.chain.parameters);
+        if let Some(run) = self.nodes.get_mut(node).and_then(|n| n.running.as_mut()) {
+            run.outbox.push(call, price);
+        }
+        self.flush(node)
     }
 
     /// Puts a call into the node's outbox; what an earlier round wanted on chain is of no use any more.

@@ -4,7 +4,8 @@ use super::*;
 use crate::event::Anchor;
 use parallax_primitives::{ChainContext, Domain, Epoch, ParaTimeId, SecretKey};
 use parallax_rounds::{
-    Committee, LivenessParameters, Resolution, RoundEvent, RoundParameters, RoundState, Verified, messages_hash,
+    Committee, LivenessParameters, Resolution, RoundEvent, RoundParameters, RoundState, Statement, Verified,
+    messages_hash,
 };
 
 const CHAIN: ChainContext = ChainContext(Digest([7; 32]));
@@ -88,6 +89,7 @@ impl Net {
             state: self.state.clone(),
             beacon: digest(9),
             key_ids: vec![],
+            message_results: vec![],
             anchor,
         }))
     }
@@ -152,6 +154,7 @@ fn words(step: &Step) -> Vec<&'static str> {
         Action::StartExecution { .. } => "execute",
         Action::Cancel { .. } => "cancel",
         Action::SubmitCommitment(_) => "commit",
+        Action::SubmitEvidence(_) => "report",
         Action::CommitState { .. } => "commit state",
         Action::FetchResult { .. } => "fetch result",
         Action::CompareTraces(_) => "compare",
@@ -246,7 +249,8 @@ fn work_on_a_gossiped_proposal_is_dropped_when_another_one_is_announced() {
     let _ = w.apply(WorkerEvent::ProposalReceived(shown.clone()));
     let _ = w.apply(arrived(&shown));
     let step = w.apply(net.announce(&announced));
-    assert_eq!(words(&step), ["cancel", "fetch batch"]);
+    // Its scheduler showed one and announced another, and answers for it.
+    assert_eq!(words(&step), ["report", "cancel", "fetch batch"]);
     assert_eq!(words(&w.apply(executed(&shown, 1))), [""; 0], "a late result of dropped work is no vote");
 }
 
@@ -676,4 +680,76 @@ proptest::proptest! {
             }
         }
     }
+}
+
+fn reported(step: &Step) -> Vec<parallax_primitives::NodeId> {
+    step.then
+        .iter()
+        .filter_map(|action| match action {
+            Action::SubmitEvidence(evidence) => Some(evidence.offence().unwrap().node),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_second_proposal_of_a_turn_is_reported_once_and_the_first_is_worked_on() {
+    let net = Net::new();
+    // In round 1 worker 1 is the first choice; worker 0 and a backup watch.
+    for n in [0, 3] {
+        let mut w = net.worker(n);
+        assert_eq!(words(&w.apply(net.view())), [""; 0]);
+        let (first, second) = (net.signed(1, vec![digest(1)]), net.signed(1, vec![digest(2)]));
+        assert_eq!(words(&w.apply(WorkerEvent::ProposalReceived(first.clone()))), ["fetch batch"]);
+        assert_eq!(words(&w.apply(WorkerEvent::ProposalReceived(first.clone()))), [""; 0]);
+        let step = w.apply(WorkerEvent::ProposalReceived(second.clone()));
+        assert_eq!((words(&step), reported(&step)), (vec!["report"], vec![key(1).public()]));
+        assert_eq!(w.status().proposal(), Some(&first));
+        let third = net.signed(1, vec![digest(3)]);
+        for again in [second, third] {
+            assert_eq!(words(&w.apply(WorkerEvent::ProposalReceived(again))), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_proposal_in_a_transaction_convicts_who_gossiped_another_and_starts_no_work() {
+    let net = Net::new();
+    let mut w = net.worker(0);
+    let _ = w.apply(net.view());
+    let heard = Statement::Proposal(net.signed(1, vec![digest(2)]));
+    assert_eq!(words(&w.apply(WorkerEvent::Heard(Box::new(heard)))), [""; 0]);
+    let step = w.apply(WorkerEvent::ProposalReceived(net.signed(1, vec![digest(1)])));
+    assert_eq!(words(&step), ["report", "fetch batch"]);
+}
+
+#[test]
+fn two_votes_of_a_node_convict_it_whether_heard_or_on_chain() {
+    let mut net = Net::new();
+    let proposal = net.signed(1, vec![digest(1)]);
+    let announced = net.announce(&proposal);
+    let vote = |net: &Net, n: usize, value: u64| {
+        let commitment = Commitment {
+            node: key(n).public(),
+            proposal: proposal.proposal.digest(),
+            round: net.state.round(),
+            previous_hash: net.state.last_hash(),
+            outcome: success(value),
+        };
+        Statement::Commitment(SignedCommitment::sign(commitment, vec![], CHAIN, net.state.paratime(), &key(n)))
+    };
+    let mut w = net.worker(0);
+    let _ = w.apply(announced);
+    for n in [1, 2] {
+        assert_eq!(reported(&w.apply(WorkerEvent::Heard(Box::new(vote(&net, n, 1))))), []);
+        assert_eq!(reported(&w.apply(WorkerEvent::Heard(Box::new(vote(&net, n, 1))))), []);
+        assert_eq!(reported(&w.apply(WorkerEvent::Heard(Box::new(vote(&net, n, 2))))), [key(n).public()]);
+    }
+    net.commit(3, success(1));
+    let next = net.next();
+    assert_eq!(reported(&w.apply(next)), []);
+    assert_eq!(reported(&w.apply(WorkerEvent::Heard(Box::new(vote(&net, 3, 2))))), [key(3).public()]);
+    // What this node signed it signed once; a copy of its key elsewhere is its operator's to find.
+    let _ = w.apply(WorkerEvent::Heard(Box::new(vote(&net, 0, 1))));
+    assert_eq!(reported(&w.apply(WorkerEvent::Heard(Box::new(vote(&net, 0, 2))))), []);
 }

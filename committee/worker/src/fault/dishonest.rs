@@ -5,7 +5,8 @@ use crate::event::{Anchor, WorkerConfig};
 use crate::seams::{Journal, Ledger, LedgerError, LedgerState, PeerRequest, PeerResponse, Transport};
 use parallax_primitives::{ChainContext, Digest, Domain, Gas, Height, NodeId, ParaTimeId, Round, SecretKey, merkle};
 use parallax_rounds::{
-    Commitment, FailureReason, Outcome, ParaTimeBlock, Phase, Proposal, RoundState, SignedCommitment, SignedProposal,
+    Commitment, Evidence, FailureReason, Outcome, ParaTimeBlock, Phase, Proposal, RoundState, SignedCommitment,
+    SignedProposal,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -351,6 +352,11 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
         if !out.is_empty() {
             self.inner.commit(paratime, out).await;
         }
+    }
+
+    /// Others it reports as an honest node does.
+    async fn report(&self, paratime: ParaTimeId, evidence: Evidence) {
+        self.inner.report(paratime, evidence).await;
     }
 }
 

@@ -8,8 +8,8 @@ use parallax_clear::ClearBackend;
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Address, ChainContext, Domain, Epoch, Event, Gas, Height, KeyId, SecretKey};
 use parallax_rounds::{
-    Committee, Effect, LivenessParameters, ParaTimeBlock, Resolution, RoundEvent, RoundParameters, RoundState,
-    SignedCommitment, Verified,
+    Committee, Effect, Evidence, LivenessParameters, ParaTimeBlock, Resolution, RoundEvent, RoundParameters,
+    RoundState, SignedCommitment, Verified,
 };
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Execution, Plan, RoundContext, Trace, TxError, TxInfo, TxResult, trace};
@@ -109,6 +109,8 @@ pub(super) struct Chain {
     pub(super) blocks: BTreeMap<Round, ParaTimeBlock>,
     pub(super) effects: Vec<Effect>,
     pub(super) submitted: Vec<Tx>,
+    /// What nodes reported of each other: honest ones give no cause.
+    pub(super) reported: Vec<Evidence>,
     /// Every commitment that was ever submitted, by node and proposal: an honest node has one for each.
     pub(super) signed: BTreeMap<(NodeId, Digest), Vec<SignedCommitment>>,
 }
@@ -160,7 +162,7 @@ impl Ledger for ToyLedger {
     fn state(&self, _: ParaTimeId) -> Result<LedgerState, LedgerError> {
         let chain = lock(&self.0);
         let (height, rounds) = (chain.height, chain.state.clone());
-        Ok(LedgerState { height, rounds, beacon: Digest::ZERO, key_ids: vec![KEY] })
+        Ok(LedgerState { height, rounds, beacon: Digest::ZERO, key_ids: vec![KEY], message_results: vec![] })
     }
 
     fn header(&self, height: Height) -> Result<Option<Anchor>, LedgerError> {
@@ -190,6 +192,10 @@ impl Ledger for ToyLedger {
             }
             chain.submitted.push(Tx::Commit(vote));
         }
+    }
+
+    async fn report(&self, _: ParaTimeId, evidence: Evidence) {
+        lock(&self.0).reported.push(evidence);
     }
 }
 
@@ -318,6 +324,7 @@ impl Network {
             blocks: BTreeMap::new(),
             effects: vec![],
             submitted: vec![],
+            reported: vec![],
             signed: BTreeMap::new(),
         };
         let executor = Executor::new(2).unwrap();

@@ -207,6 +207,8 @@ async fn another_batch_in_gossip_than_on_chain_makes_nobody_wrong() {
         let chain = lock(&network.chain);
         assert_eq!((chain.slashed(), discrepancies(&chain)), (vec![], vec![]), "{kind}");
         assert_eq!(chain.blocks[&Round(1)].kind, BlockKind::Normal, "{kind}");
+        let reported: Vec<_> = chain.reported.iter().map(|e| e.verify(CHAIN, paratime()).unwrap().node).collect();
+        assert!(!reported.is_empty() && reported.iter().all(|n| *n == key(1).public()), "{kind}: {reported:?}");
     }
 }
 
@@ -231,6 +233,7 @@ async fn crash_everyone_at(place: Where, step: CrashStep) -> usize {
     network.check_states(&all);
     let chain = lock(&network.chain);
     assert_eq!(chain.slashed(), [], "{place}-{step}: a crash is no lie");
+    assert_eq!(chain.reported, [], "{place}-{step}: nor does it contradict itself");
     assert_eq!(chain.count(|e| matches!(e, Effect::Fail { .. })), 0, "{place}-{step}: no round is lost");
     network.nodes.iter().map(|node| node.crashes).sum()
 }

@@ -6,9 +6,12 @@
 mod blocks;
 mod elections;
 mod epochs;
+mod evidence;
 mod genesis;
+mod messages;
 mod properties;
 mod results;
 mod snapshots;
+mod standing;
 mod support;
 mod transactions;

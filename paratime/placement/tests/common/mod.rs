@@ -168,6 +168,7 @@ impl World {
             time_ms: 0,
             key_ids: vec![KEY],
             in_messages: Vec::new(),
+            message_results: vec![],
         };
         let done = self.scheduler.execute(&self.view(), &context, batch, &self.backend, &|| false).unwrap();
         for result in &done.results {

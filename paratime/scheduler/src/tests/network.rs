@@ -121,6 +121,7 @@ impl Net {
             time_ms: 0,
             key_ids: vec![KEY],
             in_messages: Vec::new(),
+            message_results: Vec::new(),
         }
     }
 
