@@ -81,6 +81,15 @@ impl GenesisDocument {
                 );
                 continue;
             };
+            let limit = descriptor.rounds.max_batch_gas;
+            match kind.least_batch_gas(&part.parameters) {
+                Ok(least) if least > limit => problems.add(
+                    format!("consensus.paratimes[{i}].rounds.max_batch_gas"),
+                    format!("is {limit}, a round with its queued work and one transaction may take {least}; raise it"),
+                ),
+                // A mistake in the parameters is named below.
+                Ok(_) | Err(_) => {}
+            }
             let changes = match kind.init_genesis(&part.parameters) {
                 Ok(changes) => changes,
                 Err(reason) => {

@@ -30,6 +30,10 @@ impl ParaTime for OneNumber {
         Ok(Changes { writes: [(SEED_KEY.to_vec(), Some(value))].into(), blobs: BTreeMap::new() })
     }
 
+    fn least_batch_gas(&self, parameters: &Value) -> Result<Gas, String> {
+        Ok(Gas(parameters["needs"].as_u64().unwrap_or(0)))
+    }
+
     fn check_tx(
         &self,
         _: &dyn StateView,
@@ -332,6 +336,18 @@ fn the_stated_root_must_be_the_one_that_the_parameters_lead_to() {
     assert!(error.contains("paratimes[0].parameters: number is missing"), "{error}");
     let error = document.check_paratimes(&[]).expect_err("no such program").to_string();
     assert!(error.contains("paratimes[0].kind: \"one-number\" is unknown"), "{error}");
+}
+
+#[test]
+fn a_batch_that_cannot_hold_what_the_paratime_needs_is_refused() {
+    let mut document = unsigned();
+    let limit = document.consensus.paratimes[0].rounds.max_batch_gas.0;
+    document.paratimes[0].parameters["needs"] = limit.into();
+    assert!(document.check_paratimes(&[&OneNumber]).is_ok());
+    document.paratimes[0].parameters["needs"] = (limit + 1).into();
+    let error = document.check_paratimes(&[&OneNumber]).expect_err("it cannot fit").to_string();
+    let expected = format!("consensus.paratimes[0].rounds.max_batch_gas: is {limit}, a round");
+    assert!(error.contains(&expected) && error.contains(&format!("{}; raise it", limit + 1)), "{error}");
 }
 
 #[test]

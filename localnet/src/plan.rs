@@ -21,7 +21,7 @@ use parallax_genesis::config::{self, EngineConfig, KmsConfig, NetworkConfig, Nod
 use parallax_genesis::{
     AccountKey, GenesisDocument, Home, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest,
 };
-use parallax_primitives::{Address, ChainContext, Digest, Domain, Epoch, NodeId, ParaTimeId};
+use parallax_primitives::{Address, ChainContext, Digest, Domain, Epoch, Gas, NodeId, ParaTimeId};
 use parallax_rounds::Committee;
 use parallax_runtime::ParaTime as _;
 use parallax_runtime::decryption::KeyManagers;
@@ -293,7 +293,11 @@ fn genesis(
     let bad = |reason: String| LocalnetError::BadFixture { field: "scheduler", reason };
     let of = |role: Role| nodes.iter().filter(move |n| n.role == role).map(|n| n.node);
     let managers = KeyManagers { parties: of(Role::KeyManager).collect(), threshold: 0, epoch: Epoch(0) };
-    let params = Params { max_jobs_per_round: fixture.jobs_per_round, ..Params::localnet(managers.clone()) };
+    // A quarter of every batch is left to transactions.
+    let batch = fixture.rounds().max_batch_gas.0;
+    let max_decision_gas = Gas(batch - batch / 4);
+    let usual = Params::localnet(managers.clone());
+    let params = Params { max_jobs_per_round: fixture.jobs_per_round, max_decision_gas, ..usual };
     let balances = accounts
         .iter()
         .map(|a| parallax_scheduler::GenesisAccount { address: a.address, balance: ACCOUNT_BALANCE })

@@ -54,12 +54,12 @@ pub struct DecisionView {
     pub round: Round,
     /// Position among the decisions of that round.
     pub index: u32,
-    /// The candidates in the beacon's order.
+    /// The candidates in the order in which positions count.
     pub candidates: Vec<CandidateView>,
     /// Whether a host was found: a ciphertext.
     pub placed: Digest,
-    /// The winner's position: a ciphertext.
-    pub position: Digest,
+    /// The winners' positions: a ciphertext a replica.
+    pub positions: Vec<Digest>,
     /// Bootstraps spent.
     pub pbs: u64,
 }
@@ -409,39 +409,51 @@ impl SchedulerClient {
             .map_err(|_| eyre!("job {id} is still undecided after {seconds} s"))?
     }
 
-    /// The position of a placed job's host among the candidates, decrypted for its owner by the key managers.
+    /// The positions of a placed job's hosts among the candidates, one for each replica that found one, decrypted for
+    /// its owner by the key managers.
     ///
     /// # Errors
     /// If the key managers refuse, or their answer does not hold.
-    pub async fn position(&self, kms: &Client, owner: &AccountKey, job: &JobView) -> Result<usize> {
+    pub async fn positions(&self, kms: &Client, owner: &AccountKey, job: &JobView) -> Result<Vec<usize>> {
         let decision = job.decision.as_ref().ok_or_else(|| eyre!("job {} has no decision yet", job.id))?;
-        let (opening, seal_to) = owner.opening_key(&decision.position);
+        let mut found = Vec::with_capacity(decision.positions.len());
+        for cipher in &decision.positions {
+            found.extend(self.position(kms, owner, *cipher).await?);
+        }
+        Ok(found)
+    }
+
+    /// One replica's position; none if there was no host for it.
+    async fn position(&self, kms: &Client, owner: &AccountKey, cipher: Digest) -> Result<Option<usize>> {
+        let (opening, seal_to) = owner.opening_key(&cipher);
         let height = self.ask(|rpc| async move { rpc.health().await }).await?.height;
         let expires = Height(height.0.saturating_add(PERMIT_HEIGHTS));
-        let permit =
-            Permit { paratime: self.id, cipher: decision.position, requester: owner.public(), seal_to, expires };
+        let permit = Permit { paratime: self.id, cipher, requester: owner.public(), seal_to, expires };
         let signed = SignedPermit::sign(permit.clone(), self.chain, &owner.secret);
         let answer = kms.user_decrypt(signed).await?;
         let blocks = open_answer(&opening, &permit, &[answer], &self.keys.managers, self.chain)?;
-        let [low, high] = blocks[..] else { bail!("the position has {} blocks, two are expected", blocks.len()) };
-        Ok(usize::from(low) + 16 * usize::from(high))
+        match blocks[..] {
+            [low, high] | [low, high, 1] => Ok(Some(usize::from(low) + 16 * usize::from(high))),
+            [_, _, 0] => Ok(None),
+            _ => bail!("the position has {} blocks, two or three are expected", blocks.len()),
+        }
     }
 
-    /// Like [`SchedulerClient::position`], asked again while the grant is on its way to a final header.
+    /// Like [`SchedulerClient::positions`], asked again while the grant is on its way to a final header.
     ///
     /// # Errors
-    /// As for [`SchedulerClient::position`], when it still fails after `limit`.
-    pub async fn wait_position(
+    /// As for [`SchedulerClient::positions`], when it still fails after `limit`.
+    pub async fn wait_positions(
         &self,
         kms: &Client,
         owner: &AccountKey,
         job: &JobView,
         limit: Duration,
-    ) -> Result<usize> {
+    ) -> Result<Vec<usize>> {
         let begun = tokio::time::Instant::now();
         loop {
-            match self.position(kms, owner, job).await {
-                Ok(position) => return Ok(position),
+            match self.positions(kms, owner, job).await {
+                Ok(positions) => return Ok(positions),
                 Err(error) if begun.elapsed() >= limit => return Err(error),
                 Err(_) => tokio::time::sleep(POLL).await,
             }

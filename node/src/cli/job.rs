@@ -9,7 +9,7 @@ use parallax_primitives::Digest;
 use parallax_rpc::Client;
 use parallax_scheduler::cluster;
 use parallax_scheduler::openb::Pod;
-use parallax_scheduler::{Call, Policy, Purpose};
+use parallax_scheduler::{Call, Policy, Purpose, Replication, Spread};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,12 +50,21 @@ pub(super) struct SubmitArgs {
     /// GPU models that will do, separated by commas; any if left out
     #[arg(long, value_delimiter = ',')]
     accept: Vec<String>,
-    /// How the winner is chosen: pack, spread or cost
+    /// How the winner is chosen: pack, spread, cost or priority-round-robin
     #[arg(long, default_value = "pack")]
     policy: Policy,
     /// Tier; 0 goes first
     #[arg(long, default_value_t = 0)]
     tier: u8,
+    /// How many hosts it wants, 1 to 8, each another one. It is placed with the first of them, unless it is a gang
+    #[arg(long, default_value_t = 1)]
+    replicas: u8,
+    /// How replicas keep apart: none (other hosts) or zone (other zones)
+    #[arg(long, default_value = "none")]
+    spread: Spread,
+    /// All replicas or none
+    #[arg(long)]
+    gang: bool,
     /// Return when the job is in a round, without waiting for its placement
     #[arg(long)]
     no_wait: bool,
@@ -99,7 +108,8 @@ async fn submit(args: SubmitArgs) -> Result<()> {
     };
     let digits = cluster::request(&pod, &models)?.digits()?;
     let request = client.encrypt(cipher, Purpose::Job, key.address(), digits).await?;
-    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier };
+    let replication = Replication { count: args.replicas, spread: args.spread, gang: args.gang };
+    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier, replication };
     let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
     let output = result.output.ok_or_else(|| eyre!("the round returned no job id"))?;
     let id: Digest = parallax_primitives::decode("job id", &output.0, 32)?;
@@ -136,10 +146,12 @@ async fn status(args: StatusArgs) -> Result<()> {
     let owner = parallax_genesis::AccountKey::load(&file)?;
     // The grant of a job that was placed a moment ago is still on its way to a final header.
     let limit = if owner.address() == job.owner { GRANT_LIMIT } else { Duration::ZERO };
-    let position = client.wait_position(&Client::new(&kms)?, &owner, &job, limit).await?;
-    let chosen = decision.candidates.get(position).ok_or_else(|| eyre!("position {position} is no candidate"))?;
+    let positions = client.wait_positions(&Client::new(&kms)?, &owner, &job, limit).await?;
     let hosts = client.hosts().await?;
-    let name = hosts.iter().find(|h| h.address == chosen.host).map_or("?", |h| h.name.as_str());
-    println!("placed on {name} ({}), candidate {position}", chosen.host);
+    for position in positions {
+        let chosen = decision.candidates.get(position).ok_or_else(|| eyre!("position {position} is no candidate"))?;
+        let name = hosts.iter().find(|h| h.address == chosen.host).map_or("?", |h| h.name.as_str());
+        println!("placed on {name} ({}), candidate {position}", chosen.host);
+    }
     Ok(())
 }

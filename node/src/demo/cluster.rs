@@ -15,7 +15,7 @@ use parallax_rpc::types::RoundEvent;
 use parallax_scheduler::cluster::{Machine, Models, request};
 use parallax_scheduler::openb::{Node, Pod};
 use parallax_scheduler::reference;
-use parallax_scheduler::{Call, Policy, Purpose, Report, Request};
+use parallax_scheduler::{Call, Policy, Purpose, Replication, Report, Request};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use std::collections::BTreeMap;
@@ -161,6 +161,7 @@ impl Cluster {
         let mut sent = Vec::new();
         for host in &self.hosts {
             let peer_id = peer_id_of(&host.key.public())?.to_bytes();
+            self.reference.register(host.key.address(), host.zone);
             let call = Call::RegisterHost {
                 name: host.machine.name().to_owned(),
                 organisation: host.organisation.to_owned(),
@@ -223,7 +224,7 @@ impl Cluster {
             let request = request(pod, &self.models).map_err(|e| eyre!("job {}: {e}", pod.name))?;
             let list =
                 self.client.encrypt(self.cipher.clone(), Purpose::Job, owner.address(), request.digits()?).await?;
-            let call = Call::SubmitJob { request: list, policy: POLICY, tier: 0 };
+            let call = Call::SubmitJob { request: list, policy: POLICY, tier: 0, replication: Replication::default() };
             let tx = self.client.submit(self.client.sign(&owner, nonce, call)).await?;
             nonce = nonce.next();
             sent.push((pod, request, tx));
@@ -252,7 +253,8 @@ impl Cluster {
         let job = self.client.wait_job(id, ROUND_LIMIT).await?;
         let decision = job.decision.clone().ok_or_else(|| eyre!("job {} was never decided", pod.name))?;
         let chosen = if job.status == "placed" {
-            let position = self.client.wait_position(&self.kms, owner, &job, GRANT_LIMIT).await?;
+            let positions = self.client.wait_positions(&self.kms, owner, &job, GRANT_LIMIT).await?;
+            let [position] = positions[..] else { bail!("job {}: {} positions, not one", pod.name, positions.len()) };
             let candidate = decision.candidates.get(position);
             Some(candidate.ok_or_else(|| eyre!("job {}: position {position} is no candidate", pod.name))?.host)
         } else {
@@ -325,7 +327,8 @@ impl Cluster {
                 let hosts = attribute("hosts")?.split(',').filter(|t| !t.is_empty());
                 let candidates =
                     hosts.map(str::parse).collect::<Result<Vec<Address>, String>>().map_err(|e| eyre!(e))?;
-                let reference = self.reference.decide(&candidates, &request, POLICY);
+                let winners = self.reference.decide(&candidates, &request, POLICY, Replication::default());
+                let reference = winners.first().copied();
                 self.attempts.entry(id).or_default().push(Attempt { round: event.round, reference });
             }
             _ => {}

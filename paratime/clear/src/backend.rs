@@ -247,7 +247,7 @@ fn integer(op: IntegerOp, operands: &[Vec<i64>]) -> Option<Vec<i64>> {
 }
 
 /// The numbers that an operation gives.
-fn numbers(op: &Op, get: &dyn Fn(&ValueId) -> Option<i64>) -> Option<Vec<i64>> {
+pub(crate) fn numbers(op: &Op, get: &dyn Fn(&ValueId) -> Option<i64>) -> Option<Vec<i64>> {
     match op {
         Op::Linear { terms, constant } => {
             let mut sum = i64::from(*constant);

@@ -145,23 +145,23 @@ struct Known {
     min: i64,
     max: i64,
     constant: i64,
-    /// The sources that it is made of, with their coefficients; none is zero.
-    sources: BTreeMap<Source, i64>,
+    /// The sources that it is made of, in order, with their coefficients; none is zero.
+    sources: Vec<(Source, i64)>,
 }
 
 impl Known {
     fn fresh(source: Source, min: i64, max: i64) -> Self {
-        Self { min, max, constant: 0, sources: BTreeMap::from([(source, 1)]) }
+        Self { min, max, constant: 0, sources: vec![(source, 1)] }
     }
 
     /// The squared 2-norm; results of one bootstrap are taken as fully correlated.
     fn noise(&self) -> u64 {
-        let mut by_bootstrap: BTreeMap<u32, u64> = BTreeMap::new();
-        for ((bootstrap, _), coefficient) in &self.sources {
-            let sum = by_bootstrap.entry(*bootstrap).or_default();
-            *sum = sum.saturating_add(coefficient.unsigned_abs());
-        }
-        by_bootstrap.values().fold(0, |sum, c| sum.saturating_add(c.saturating_mul(*c)))
+        let one_bootstrap = |a: &(Source, i64), b: &(Source, i64)| a.0.0 == b.0.0;
+        let magnitude = |results: &[(Source, i64)]| {
+            results.iter().fold(0u64, |sum, (_, coefficient)| sum.saturating_add(coefficient.unsigned_abs()))
+        };
+        let magnitudes = self.sources.chunk_by(one_bootstrap).map(magnitude);
+        magnitudes.fold(0, |sum, c| sum.saturating_add(c.saturating_mul(c)))
     }
 
     fn fact(&self) -> Fact {
@@ -177,9 +177,8 @@ pub struct ProgramBuilder {
     ops: Vec<Op>,
     outputs: Vec<Vec<ValueId>>,
     known: Vec<Known>,
-    /// The range of each source, for the bound over sources.
-    source_ranges: BTreeMap<Source, (i64, i64)>,
-    next_source: u32,
+    /// The ranges of the results of each bootstrap or input block, for the bound over sources.
+    source_ranges: Vec<Vec<(i64, i64)>>,
     /// The results of each operation so far, by its encoding.
     results: BTreeMap<Vec<u8>, Vec<ValueId>>,
     error: Option<ProgramError>,
@@ -214,11 +213,10 @@ impl ProgramBuilder {
 
     /// The results of one bootstrap, by their ranges.
     fn define_fresh(&mut self, ranges: &[(i64, i64)]) -> Vec<ValueId> {
-        let bootstrap = self.next_source;
-        self.next_source = self.next_source.saturating_add(1);
+        let bootstrap = u32::try_from(self.source_ranges.len()).unwrap_or(u32::MAX);
+        self.source_ranges.push(ranges.to_vec());
         let mut out = Vec::with_capacity(ranges.len());
         for (which, (min, max)) in (0u8..).zip(ranges) {
-            self.source_ranges.insert((bootstrap, which), (*min, *max));
             out.push(self.define(Known::fresh((bootstrap, which), *min, *max)));
         }
         out
@@ -287,19 +285,24 @@ impl ProgramBuilder {
             self.fail(ProgramError::Size { what: "coefficient of a linear combination", actual, limit });
         }
         let constant64 = i64::from(constant);
-        let mut sum = Known { min: constant64, max: constant64, constant: constant64, sources: BTreeMap::new() };
+        let mut sum = Known { min: constant64, max: constant64, constant: constant64, sources: Vec::new() };
+        let mut sources: Vec<(Source, i64)> = Vec::new();
         for (value, coefficient) in &merged {
             let (term, c) = (self.get(*value), i64::from(*coefficient));
             let (low, high) = scaled(c, (term.min, term.max));
             sum.min = sum.min.saturating_add(low);
             sum.max = sum.max.saturating_add(high);
             sum.constant = sum.constant.saturating_add(c.saturating_mul(term.constant));
-            for (source, inner) in &term.sources {
-                let entry = sum.sources.entry(*source).or_default();
-                *entry = entry.saturating_add(c.saturating_mul(*inner));
+            sources.extend(term.sources.iter().map(|(source, inner)| (*source, c.saturating_mul(*inner))));
+        }
+        sources.sort_unstable_by_key(|(source, _)| *source);
+        for (source, c) in sources {
+            match sum.sources.last_mut() {
+                Some((last, total)) if *last == source => *total = total.saturating_add(c),
+                _ => sum.sources.push((source, c)),
             }
         }
-        sum.sources.retain(|_, c| *c != 0);
+        sum.sources.retain(|(_, c)| *c != 0);
         let (low, high) = self.range_over_sources(&sum);
         (sum.min, sum.max) = (sum.min.max(low), sum.max.min(high));
         if sum.noise() > MAX_NOISE {
@@ -310,7 +313,8 @@ impl ProgramBuilder {
 
     fn range_over_sources(&self, known: &Known) -> (i64, i64) {
         known.sources.iter().fold((known.constant, known.constant), |(low, high), (source, c)| {
-            let range = self.source_ranges.get(source).copied().unwrap_or((0, 15));
+            let results = usize::try_from(source.0).ok().and_then(|i| self.source_ranges.get(i));
+            let range = results.and_then(|r| r.get(usize::from(source.1))).copied().unwrap_or((0, 15));
             let (min, max) = scaled(*c, range);
             (low.saturating_add(min), high.saturating_add(max))
         })

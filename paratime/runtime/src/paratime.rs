@@ -169,6 +169,15 @@ pub trait ParaTime: Send + Sync {
     /// A text that names the parameter at fault.
     fn init_genesis(&self, parameters: &serde_json::Value) -> Result<Changes, String>;
 
+    /// The least `max_batch_gas` of its committee with which it can work: the most FHE gas that a round may take with
+    /// one transaction, queued work included. Genesis refuses less. 0: any will do.
+    ///
+    /// # Errors
+    /// As for [`ParaTime::init_genesis`].
+    fn least_batch_gas(&self, _parameters: &serde_json::Value) -> Result<Gas, String> {
+        Ok(Gas::ZERO)
+    }
+
     /// Whether a transaction may enter the pool: size, form, signature, chain, nonce not used, fee affordable.
     /// Encrypted inputs are checked by `fhe` where it is given.
     ///

@@ -75,8 +75,8 @@ pub(crate) fn apply(state: &mut Overlay<'_>, params: &Params, round: Round, verd
     state.delete(keys::awaiting(&cipher));
     access::clear_public(state, &cipher);
     let event = if placed {
-        if let Some(decision) = &job.decision {
-            access::allow_user(state, decision.position, &job.owner, round, job_id);
+        for position in job.decision.iter().flat_map(|decision| &decision.positions) {
+            access::allow_user(state, *position, &job.owner, round, job_id);
         }
         job.status = Status::Placed;
         "scheduler.placed"

@@ -6,7 +6,7 @@ use crate::circuit::{LABEL_BLOCKS, NUMBER_BLOCKS, SCORE_BLOCKS, report_blocks};
 use crate::costs::Programs;
 use crate::error::{Code, refuse, refused_input};
 use crate::keys;
-use crate::model::RESOURCE_DIGITS;
+use crate::model::{MAX_REPLICAS, Policy, RESOURCE_DIGITS, Replication};
 use crate::params::Params;
 use crate::records::{self, Host, Job, ReportInfo, Status, get, put, put_account};
 use crate::tx::{Call, EncryptedList, Purpose, SignedTx, metadata};
@@ -70,7 +70,10 @@ impl Rules<'_> {
         match &tx.body.call {
             Call::Transfer { amount, .. } => Ok(*amount),
             Call::RegisterHost { .. } => Ok(self.params.host_stake),
-            Call::SubmitJob { .. } => Ok(self.programs.escrow(self.params, tx.body.gas_price)?.ok_or_else(too_much)?),
+            Call::SubmitJob { policy, replication, .. } => {
+                let escrow = self.programs.escrow(self.params, *policy, *replication, tx.body.gas_price)?;
+                Ok(escrow.ok_or_else(too_much)?)
+            }
             Call::ReportTelemetry(_) | Call::DeliverAnswer { .. } => Ok(Amount::ZERO),
         }
     }
@@ -93,7 +96,7 @@ impl Rules<'_> {
                 }
                 self.check_binding(list)
             }
-            Call::SubmitJob { request, policy, tier } => {
+            Call::SubmitJob { request, policy, tier, replication } => {
                 if !self.params.policies.contains(policy) {
                     let enabled: Vec<&str> = self.params.policies.iter().map(|p| p.name()).collect();
                     let (name, enabled) = (policy.name(), enabled.join(", "));
@@ -104,6 +107,7 @@ impl Rules<'_> {
                     let text = format!("tier {tier} does not exist; use 0..={}", self.params.tiers.saturating_sub(1));
                     return Err(refuse(Code::BadField, text).into());
                 }
+                self.check_replication(*policy, *replication)?;
                 self.check_binding(request)?;
                 self.not_full(view, "waiting jobs", keys::PENDING, self.params.max_pending_jobs)
             }
@@ -111,6 +115,24 @@ impl Rules<'_> {
                 answers::check(view, self.params, self.chain, self.paratime, answers).map(|_| ())
             }
         }
+    }
+
+    /// A job that no decision of this ParaTime could place, or for which a round has no room, would wait for ever.
+    fn check_replication(&self, policy: Policy, replication: Replication) -> Result<(), Halt> {
+        let (count, candidates) = (replication.count, self.params.candidates_per_decision);
+        if replication.least_candidates() > usize::from(candidates) {
+            let text = format!("a gang of {count} does not fit a decision among {candidates} candidates; split it");
+            return Err(refuse(Code::BadField, text).into());
+        }
+        let (gas, limit) = (self.programs.decision_gas(candidates, policy, replication)?, self.params.max_decision_gas);
+        if gas > limit {
+            let text = format!(
+                "a decision on {count} of at most {MAX_REPLICAS} replicas may take {gas} FHE gas, a round of this \
+                 ParaTime has {limit}; ask for fewer replicas"
+            );
+            return Err(refuse(Code::BadField, text).into());
+        }
+        Ok(())
     }
 
     fn not_full(&self, view: &dyn StateView, what: &str, prefix: &[u8], limit: u32) -> Result<(), Halt> {
@@ -138,9 +160,8 @@ impl Rules<'_> {
 
     /// The list of a call, with its purpose and number of blocks.
     pub(crate) fn list_of<'c>(&self, call: &'c Call) -> Option<(&'c EncryptedList, Purpose, u16)> {
-        let policies = u16::try_from(self.params.policies.len()).unwrap_or(u16::MAX);
         match call {
-            Call::ReportTelemetry(list) => Some((list, Purpose::Telemetry, report_blocks(policies))),
+            Call::ReportTelemetry(list) => Some((list, Purpose::Telemetry, report_blocks(self.params.scores()))),
             Call::SubmitJob { request, .. } => Some((request, Purpose::Job, RESOURCE_DIGITS)),
             Call::Transfer { .. } | Call::RegisterHost { .. } | Call::DeliverAnswer { .. } => None,
         }
@@ -198,7 +219,7 @@ impl Apply<'_, '_> {
                 Ok((Vec::new(), vec![event]))
             }
             Call::ReportTelemetry(list) => self.report(state, &sender, list),
-            Call::SubmitJob { request, policy, tier } => {
+            Call::SubmitJob { request, policy, tier, replication } => {
                 let escrow = self.rules.locked(tx)?;
                 debit(state, &sender, escrow)?;
                 let job = Job {
@@ -206,6 +227,7 @@ impl Apply<'_, '_> {
                     key_id: request.key_id,
                     policy: *policy,
                     tier: *tier,
+                    replication: *replication,
                     submitted: self.context.round,
                     height: self.context.height,
                     index: self.index,
@@ -234,12 +256,15 @@ impl Apply<'_, '_> {
         let mut next = || outputs.next().ok_or_else(|| Abort::Local("a report's circuit lacks an output".to_owned()));
         state.put_cipher(keys::host_numbers(sender), list.key_id, NUMBER_BLOCKS, next()?);
         state.put_cipher(keys::host_labels(sender), list.key_id, LABEL_BLOCKS, next()?);
-        for policy in &self.rules.params.policies {
+        for policy in self.rules.params.policies.iter().filter(|p| p.is_scored()) {
             state.put_cipher(keys::host_score(sender, *policy), list.key_id, SCORE_BLOCKS, next()?);
         }
-        state.put_cipher(keys::host_excluded(sender), list.key_id, 1, next()?);
+        state.put_cipher(keys::host_flag(sender, 0), list.key_id, 1, next()?);
+        for flag in 1..host.report.map_or(1, |r| r.flags) {
+            state.delete(keys::host_flag(sender, flag));
+        }
         let number = host.report.map_or(0, |r| r.number).saturating_add(1);
-        host.report = Some(ReportInfo { number, round: self.context.round, key_id: list.key_id });
+        host.report = Some(ReportInfo { number, round: self.context.round, key_id: list.key_id, flags: 1 });
         put(state, keys::host(sender), &host);
         let event = Event::new("scheduler.telemetry_reported").with("host", sender).with("report", number);
         Ok((encode(&number), vec![event]))

@@ -13,6 +13,11 @@ pub fn meta() -> Vec<u8> {
     b"meta".to_vec()
 }
 
+/// How many decisions in turn there have been: where the next one starts.
+pub fn pointer() -> Vec<u8> {
+    b"pointer".to_vec()
+}
+
 /// Fees collected.
 pub fn fees() -> Vec<u8> {
     b"fees".to_vec()
@@ -54,9 +59,9 @@ pub fn host_score(address: &Address, policy: Policy) -> Vec<u8> {
     [b"telemetry/".as_slice(), &address.0, b"/score/", policy.name().as_bytes()].concat()
 }
 
-/// Whether a host is excluded until its next report, encrypted.
-pub fn host_excluded(address: &Address) -> Vec<u8> {
-    [b"telemetry/".as_slice(), &address.0, b"/excluded"].concat()
+/// The n-th flag of a host's exclusion until its next report, encrypted; at most one of them is 1.
+pub fn host_flag(address: &Address, flag: u8) -> Vec<u8> {
+    [b"telemetry/".as_slice(), &address.0, b"/excluded/", &[flag]].concat()
 }
 
 /// A job's public record.
@@ -79,9 +84,9 @@ pub fn decision_placed(id: &Digest) -> Vec<u8> {
     [b"decision/".as_slice(), &id.0, b"/placed"].concat()
 }
 
-/// The winner's position among the candidates of the job's last attempt, encrypted.
-pub fn decision_position(id: &Digest) -> Vec<u8> {
-    [b"decision/".as_slice(), &id.0, b"/position"].concat()
+/// The position of a replica among the candidates of the job's last attempt, encrypted.
+pub fn decision_position(id: &Digest, replica: u8) -> Vec<u8> {
+    [b"decision/".as_slice(), &id.0, b"/position/", &[replica]].concat()
 }
 
 /// A place in the queue: by tier, then first come first served.

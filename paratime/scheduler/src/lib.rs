@@ -12,14 +12,13 @@
 //! - Tokens are neither made nor lost: balances, stakes, escrows and fees add up to genesis and deposits.
 //! - A refused transaction changes nothing but its sender's nonce and fee.
 //!
-//! Open: the queued decisions of a round are not bounded by gas. `max_jobs_per_round` decisions at
-//! `candidates_per_decision` candidates must fit the committee's `max_batch_gas`, which whoever writes the genesis has
-//! to see to; if they do not, no batch can be planned. If they fit but not into what is left of an epoch, they wait for
-//! the next one. The epoch's beacon, too, is part of a sample's entropy: a decision that is put off past the end of an
-//! epoch has another sample.
+//! The decisions of a round are bounded by `max_decision_gas`, and genesis refuses parameters with which that and one
+//! transaction exceed the committee's batch. If they fit but not into what is left of an epoch, they wait for the next
+//! one. The epoch's beacon is part of a sample's entropy: a decision that is put off past the end of an epoch has
+//! another sample.
 //!
 //! It is not a cluster manager: it names a host, and starting the workload is between owner and host. Not here yet:
-//! replicas and gangs, the policy priority-round-robin, contestable reports, acknowledgements of hosts.
+//! contestable reports, acknowledgements of hosts.
 //!
 //! Start with [`model`] and [`mod@reference`], then [`circuit`]; [`tx`] and [`Scheduler`] are what the node sees.
 //! [`openb`] and [`cluster`] are for host clients and demonstrations.
@@ -31,6 +30,7 @@ pub mod cluster;
 mod costs;
 mod decisions;
 pub mod error;
+pub mod instances;
 pub mod keys;
 pub mod model;
 pub mod openb;
@@ -46,7 +46,7 @@ pub mod tx;
 pub use calls::job_id;
 pub use decisions::{entropy, sample};
 pub use error::Code;
-pub use model::{Policy, Report, Request};
+pub use model::{Policy, Replication, Report, Request, Spread};
 pub use params::{Genesis, GenesisAccount, Params};
 pub use paratime::{KIND, Scheduler};
 pub use tx::{Call, EncryptedList, Purpose, SignedTx, Transaction, TxBody, metadata};

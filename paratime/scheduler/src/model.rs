@@ -35,7 +35,8 @@ pub enum Policy {
     Spread,
     /// The cheapest host, by latency and price.
     Cost,
-    /// In turn. Not available yet: no ParaTime can enable it.
+    /// In turn: the first feasible candidate from a public pointer on, which each such decision moves by one. Hosts
+    /// report no score for it.
     PriorityRoundRobin,
 }
 
@@ -64,6 +65,84 @@ impl std::str::FromStr for Policy {
             .into_iter()
             .find(|p| p.name() == text)
             .ok_or_else(|| format!("policy {text:?} is none of pack, spread, cost, priority-round-robin"))
+    }
+}
+
+/// Most replicas of a job.
+pub const MAX_REPLICAS: u8 = 8;
+
+/// How replicas of a job keep apart. Two of them never share a host in any case.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// On different hosts.
+    #[default]
+    None,
+    /// In different zones. A host's zone is public.
+    Zone,
+}
+
+impl Spread {
+    /// Its name in queries and in the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Zone => "zone",
+        }
+    }
+}
+
+impl std::str::FromStr for Spread {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::None, Self::Zone];
+        all.into_iter().find(|s| s.name() == text).ok_or_else(|| format!("spread {text:?} is neither none nor zone"))
+    }
+}
+
+/// How many hosts a job wants, and how they go together. Public.
+///
+/// A gang is placed with all its replicas or not at all. Other jobs take what one attempt gives: such a job counts as
+/// placed with its first replica, and only its owner learns how many there are. What is missing is the owner's to submit
+/// again: to try it on the job's account would publish the number, and which zones it has.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Replication {
+    /// How many hosts, 1..=[`MAX_REPLICAS`].
+    pub count: u8,
+    /// How they keep apart.
+    pub spread: Spread,
+    /// All or nothing.
+    pub gang: bool,
+}
+
+impl Default for Replication {
+    /// One host.
+    fn default() -> Self {
+        Self { count: 1, spread: Spread::None, gang: false }
+    }
+}
+
+impl Replication {
+    /// The fewest candidates among which a decision makes sense.
+    pub fn least_candidates(self) -> usize {
+        if self.gang { self.count.into() } else { 1 }
     }
 }
 
@@ -124,7 +203,7 @@ impl Report {
         self.gpus <= MAX_GPUS && self.share <= MAX_SHARE && self.latency <= MAX_LATENCY
     }
 
-    /// The digits to encrypt, with one score for each of `policies`, in that order.
+    /// The digits to encrypt, with one score for each of `policies` that has scores, in that order.
     ///
     /// # Errors
     /// [`QuantityError`] if a value is over its range or a score is missing.
@@ -146,7 +225,7 @@ impl Report {
             latency: self.latency,
         };
         let mut digits = request.unchecked_digits();
-        for policy in policies {
+        for policy in policies.iter().filter(|p| p.is_scored()) {
             let score = self.scores.get(policy).ok_or(QuantityError::MissingScore(policy.name()))?;
             digits.extend(nibbles(*score));
         }

@@ -5,8 +5,9 @@ use crate::keys;
 use crate::model::Policy;
 use crate::records::{Account, put, put_account};
 use borsh::{BorshDeserialize, BorshSerialize};
-use parallax_primitives::{Address, Amount};
+use parallax_primitives::{Address, Amount, Gas};
 use parallax_runtime::decryption::KeyManagers;
+use parallax_runtime::gas;
 use parallax_state::{Changes, Overlay, StateError, StateView, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -26,12 +27,15 @@ pub const MAX_PENDING_JOBS: u32 = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The policies that jobs may ask for. A report carries one score for each, in this order.
+    /// The policies that jobs may ask for. A report carries one score for each that has scores, in this order.
     pub policies: Vec<Policy>,
     /// Most candidates of a decision, at most 60.
     pub candidates_per_decision: u16,
     /// Most decisions in a round.
     pub max_jobs_per_round: u32,
+    /// Most FHE gas of the decisions of one round, each counted at its largest. What a round has beyond it is left to
+    /// transactions.
+    pub max_decision_gas: Gas,
     /// How often a job is tried before it counts as unplaced.
     pub max_attempts: u32,
     /// For how many rounds after its report a host is a candidate.
@@ -71,12 +75,18 @@ pub struct Genesis {
 }
 
 impl Params {
-    /// The values for a localnet: PACK only, at most two decisions a round, no price floor to speak of.
+    /// The scores of a report.
+    pub fn scores(&self) -> u16 {
+        u16::try_from(self.policies.iter().filter(|p| p.is_scored()).count()).unwrap_or(u16::MAX)
+    }
+
+    /// The values for a localnet: every policy, at most two decisions a round, no price floor to speak of.
     pub fn localnet(key_managers: KeyManagers) -> Self {
         Self {
-            policies: vec![Policy::Pack],
+            policies: vec![Policy::Pack, Policy::Spread, Policy::Cost, Policy::PriorityRoundRobin],
             candidates_per_decision: MAX_CANDIDATES,
             max_jobs_per_round: 2,
+            max_decision_gas: Gas(3_400 * gas::PBS),
             max_attempts: 3,
             freshness_rounds: 10_000,
             tiers: 3,
@@ -99,10 +109,7 @@ impl Params {
             }
             Ok(())
         }
-        within("policies (their number)", self.policies.len(), 1, 3)?;
-        if let Some(policy) = self.policies.iter().find(|p| !p.is_scored()) {
-            return Err(format!("scheduler parameter policies: {} is not available yet", policy.name()));
-        }
+        within("policies (their number)", self.policies.len(), 1, 4)?;
         if self.policies.iter().collect::<BTreeSet<_>>().len() != self.policies.len() {
             return Err("scheduler parameter policies names one twice".to_owned());
         }
@@ -119,10 +126,15 @@ impl Params {
     }
 }
 
-/// The state of round 0.
-pub(crate) fn init(parameters: &serde_json::Value) -> Result<Changes, String> {
+/// Reads and checks what the genesis document says.
+pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
     let genesis: Genesis = Genesis::deserialize(parameters).map_err(|e| format!("scheduler parameters: {e}"))?;
     genesis.params.check()?;
+    Ok(genesis)
+}
+
+/// The state of round 0.
+pub(crate) fn init(genesis: &Genesis) -> Result<Changes, String> {
     if genesis.accounts.len() > MAX_GENESIS_ACCOUNTS {
         return Err(format!(
             "scheduler accounts: {} are over the limit {MAX_GENESIS_ACCOUNTS}",

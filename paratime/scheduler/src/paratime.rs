@@ -5,6 +5,7 @@ use crate::costs::{Programs, fee};
 use crate::decisions;
 use crate::error::{Code, refuse};
 use crate::keys;
+use crate::model::Replication;
 use crate::params::{self, Params};
 use crate::query;
 use crate::records::{self, Meta, get, put, put_account};
@@ -230,7 +231,27 @@ impl ParaTime for Scheduler {
     }
 
     fn init_genesis(&self, parameters: &serde_json::Value) -> Result<Changes, String> {
-        params::init(parameters)
+        let genesis = params::parse(parameters)?;
+        let params = &genesis.params;
+        for policy in &params.policies {
+            let gas = self.programs.decision_gas(params.candidates_per_decision, *policy, Replication::default());
+            let (gas, limit) = (gas.map_err(|e| e.to_string())?, params.max_decision_gas);
+            if gas > limit {
+                return Err(format!(
+                    "scheduler parameter max_decision_gas is {limit}, one decision among {} candidates by policy {} \
+                     may take {gas}; raise it, or lower candidates_per_decision",
+                    params.candidates_per_decision,
+                    policy.name()
+                ));
+            }
+        }
+        params::init(&genesis)
+    }
+
+    fn least_batch_gas(&self, parameters: &serde_json::Value) -> Result<Gas, String> {
+        let params = params::parse(parameters)?.params;
+        let largest = self.programs.largest_call(&params).map_err(|e| e.to_string())?;
+        Ok(params.max_decision_gas.saturating_add(largest.0))
     }
 
     fn check_tx(
@@ -254,8 +275,7 @@ impl ParaTime for Scheduler {
         limit: Gas,
     ) -> Result<Plan, Abort> {
         let params: Params = records::params(view)?;
-        let selected = decisions::select(view, &params, context)?;
-        let mut gas = decisions::planned_gas(&self.programs, &selected)?;
+        let (_, mut gas) = decisions::select(view, &self.programs, &params, context)?;
         let mut take = 0usize;
         for bytes in candidates.iter().take(MAX_BATCH_TXS) {
             let Ok(tx) = SignedTx::open(bytes, &context.chain, &self.id) else { break };
@@ -282,7 +302,7 @@ impl ParaTime for Scheduler {
     ) -> Result<Execution, Abort> {
         let txs = self.open_batch(context, batch)?;
         let params = records::params(view)?;
-        let selected = decisions::select(view, &params, context)?;
+        let (selected, _) = decisions::select(view, &self.programs, &params, context)?;
         let mut state = Overlay::new(view);
         // A message from the consensus layer is a deposit to its caller; its data means nothing here.
         for message in &context.in_messages {

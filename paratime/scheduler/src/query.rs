@@ -106,7 +106,7 @@ fn job_json(id: &Digest, job: &Job) -> Json {
             "index": d.index,
             "candidates": candidates,
             "placed": d.placed.digest,
-            "position": d.position.digest,
+            "positions": d.positions.iter().map(|p| p.digest).collect::<Vec<_>>(),
             "pbs": d.pbs,
         })
     });
@@ -116,6 +116,9 @@ fn job_json(id: &Digest, job: &Job) -> Json {
         "key_id": job.key_id,
         "policy": job.policy,
         "tier": job.tier,
+        "replicas": job.replication.count,
+        "spread": job.replication.spread,
+        "gang": job.replication.gang,
         "status": job.status.name(),
         "submitted": job.submitted,
         "attempts": job.attempts,

@@ -1,7 +1,7 @@
 //! What stands under the keys of the state, and how it is read and written. Every record is a version enum.
 
 use crate::keys;
-use crate::model::Policy;
+use crate::model::{Policy, Replication};
 use crate::params::Params;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::MAX_VALUE_BYTES;
@@ -50,6 +50,8 @@ pub struct ReportInfo {
     pub round: Round,
     /// The key that encrypts it.
     pub key_id: KeyId,
+    /// How many flags its exclusion has: one of the report, and one of each decision since, until they are merged.
+    pub flags: u8,
 }
 
 /// A candidate of a decision.
@@ -68,14 +70,28 @@ pub struct Decision {
     pub round: Round,
     /// Position among the decisions of the round.
     pub index: u32,
-    /// The candidates in the beacon's order: the position counts in it.
+    /// The candidates in the order of the decision, in which positions count: the beacon's, from the pointer on if the
+    /// policy is in turn.
     pub candidates: Vec<Candidate>,
-    /// Whether a host was found, encrypted.
+    /// Whether a host was found, encrypted; of a gang, whether all were.
     pub placed: CipherRef,
-    /// The winner's position, encrypted.
-    pub position: CipherRef,
+    /// The winners' positions, encrypted, one ciphertext a replica: low digit, high digit and, of several that are no
+    /// gang, whether there is one.
+    pub positions: Vec<CipherRef>,
     /// Bootstraps spent.
     pub pbs: u64,
+}
+
+impl Decision {
+    /// The host at a decrypted position: low digit, high digit and, of several replicas that are no gang, whether there
+    /// is one.
+    pub fn host_at(&self, digits: &[u8]) -> Option<Address> {
+        let position = match digits {
+            [low, high] | [low, high, 1] => usize::from(*high).checked_mul(16)?.checked_add(usize::from(*low))?,
+            _ => return None,
+        };
+        self.candidates.get(position).map(|c| c.host)
+    }
 }
 
 /// Where a job stands.
@@ -117,6 +133,8 @@ pub struct Job {
     pub policy: Policy,
     /// Its tier; 0 goes first.
     pub tier: u8,
+    /// How many hosts it wants.
+    pub replication: Replication,
     /// The round that took it.
     pub submitted: Round,
     /// The consensus height that its round followed.

@@ -1,7 +1,7 @@
 //! Transactions: form, signature, and the metadata to which encrypted lists are bound.
 
 use crate::error::{Code, refuse};
-use crate::model::Policy;
+use crate::model::{MAX_REPLICAS, Policy, Replication};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::{MAX_COMMITTEE, MAX_PARATIME_TX_BYTES};
 use parallax_primitives::{
@@ -82,6 +82,8 @@ pub enum Call {
         policy: Policy,
         /// Its tier; 0 goes first.
         tier: u8,
+        /// How many hosts it wants.
+        replication: Replication,
     },
     /// Whether an attempt placed its job, as the key managers signed it: `threshold + 1` equal answers. Free.
     DeliverAnswer {
@@ -188,7 +190,10 @@ impl Call {
                 length("bytes of the peer id", peer_id.len(), MAX_PEER_ID_BYTES)
             }
             Self::DeliverAnswer { answers } => length("number of answers", answers.len(), MAX_COMMITTEE),
-            Self::Transfer { .. } | Self::ReportTelemetry(_) | Self::SubmitJob { .. } => Ok(()),
+            Self::SubmitJob { replication, .. } => {
+                length("number of replicas", replication.count.into(), MAX_REPLICAS.into())
+            }
+            Self::Transfer { .. } | Self::ReportTelemetry(_) => Ok(()),
         }
     }
 

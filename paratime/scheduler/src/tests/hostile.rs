@@ -2,12 +2,14 @@
 
 use super::network::{CHAIN, FUNDS, KEY, Net, address, client, paratime};
 use crate::error::Code;
-use crate::model::Policy;
+use crate::model::{MAX_REPLICAS, Policy, Replication, Spread};
 use crate::tx::{Call, EncryptedList, Purpose, Transaction, TxBody, metadata};
 use crate::{Request, job_id};
 use parallax_clear::ClearCipher;
 use parallax_primitives::limits::MAX_PARATIME_TX_BYTES;
-use parallax_primitives::{Amount, ChainContext, Digest, Epoch, KeyId, Nonce, ParaTimeId, SecretKey, decode, encode};
+use parallax_primitives::{
+    Amount, ChainContext, Digest, Epoch, Gas, KeyId, Nonce, ParaTimeId, SecretKey, decode, encode,
+};
 use parallax_runtime::decryption::{Payload, SignedAnswer};
 use parallax_runtime::{Abort, ClientCipher, ParaTime, gas};
 
@@ -111,8 +113,10 @@ fn nonces_and_money_are_checked_before_anything_is_charged() {
     refused(&mut net, &poor, job, Code::Unaffordable, 0);
 }
 
+const ONE: Replication = Replication { count: 1, spread: Spread::None, gang: false };
+
 fn job_call(list: EncryptedList) -> Call {
-    Call::SubmitJob { request: list, policy: Policy::Pack, tier: 0 }
+    Call::SubmitJob { request: list, policy: Policy::Pack, tier: 0, replication: ONE }
 }
 
 #[test]
@@ -203,6 +207,8 @@ fn registration_policy_tier_and_limits_are_checked() {
     let (mut net, _, _) = Net::with_sample(|p| {
         p.max_hosts = 4;
         p.max_pending_jobs = 1;
+        p.candidates_per_decision = 5;
+        p.max_decision_gas = Gas(200_000);
     });
     let base = gas::TRANSACTION;
     let tx = net.register(&client(0), "again");
@@ -214,10 +220,26 @@ fn registration_policy_tier_and_limits_are_checked() {
     refused(&mut net, &stranger, tx, Code::NotAHost, base);
     let list = net.list(&stranger, Purpose::Job, &[0; 10]);
     for policy in [Policy::Spread, Policy::Cost, Policy::PriorityRoundRobin] {
-        let tx = net.tx(&stranger, Call::SubmitJob { request: list.clone(), policy, tier: 0 });
+        let tx = net.tx(&stranger, Call::SubmitJob { request: list.clone(), policy, tier: 0, replication: ONE });
         refused(&mut net, &stranger, tx, Code::PolicyNotEnabled, base);
     }
-    let tx = net.tx(&stranger, Call::SubmitJob { request: list, policy: Policy::Pack, tier: 3 });
+    let tx = net.tx(&stranger, Call::SubmitJob { request: list, policy: Policy::Pack, tier: 3, replication: ONE });
+    refused(&mut net, &stranger, tx, Code::BadField, base);
+    let call = |net: &Net, count, gang| Call::SubmitJob {
+        request: net.list(&stranger, Purpose::Job, &[0; 10]),
+        policy: Policy::Pack,
+        tier: 0,
+        replication: Replication { count, spread: Spread::None, gang },
+    };
+    for count in [0, MAX_REPLICAS + 1] {
+        let body = net.body(&stranger, call(&net, count, false));
+        net.rewind(&stranger);
+        void(&net, &body.sign(&stranger), Code::BadField);
+    }
+    // More decisions than a round has gas for, and a gang of more than there are candidates: they would never end.
+    let tx = net.tx(&stranger, call(&net, MAX_REPLICAS, false));
+    refused(&mut net, &stranger, tx, Code::BadField, base);
+    let tx = net.tx(&stranger, call(&net, 6, true));
     refused(&mut net, &stranger, tx, Code::BadField, base);
     let job = net.job(&client(10), &Request::default(), 0);
     net.run_ok(&[job]);

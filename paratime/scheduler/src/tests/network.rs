@@ -5,7 +5,7 @@ use crate::keys;
 use crate::records::{self, Account, Host, Job};
 use crate::reference::Cluster;
 use crate::tx::{Call, EncryptedList, Purpose, TxBody, metadata};
-use crate::{Genesis, GenesisAccount, Params, Policy, Report, Request, Scheduler};
+use crate::{Genesis, GenesisAccount, Params, Policy, Replication, Report, Request, Scheduler};
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_primitives::{
     Address, Amount, ChainContext, Digest, Epoch, Gas, Height, KeyId, Nonce, ParaTimeId, Round, SecretKey,
@@ -88,6 +88,7 @@ impl Net {
         let managers = vec![SecretKey::from_seed([200; 32])];
         let parties = managers.iter().map(SecretKey::public).collect();
         let mut params = Params::localnet(KeyManagers { parties, threshold: 0, epoch: Epoch(1) });
+        params.policies = vec![Policy::Pack];
         adjust(&mut params);
         let accounts = (0..80).map(|n| GenesisAccount { address: address(&client(n)), balance: Amount(FUNDS) });
         let genesis = Genesis { params, accounts: accounts.collect() };
@@ -144,12 +145,12 @@ impl Net {
     }
 
     pub(super) fn register(&mut self, key: &SecretKey, name: &str) -> Vec<u8> {
-        let call = Call::RegisterHost {
-            name: name.to_owned(),
-            organisation: "org".to_owned(),
-            zone: 1,
-            peer_id: vec![1, 2, 3],
-        };
+        self.register_in(key, name, 1)
+    }
+
+    pub(super) fn register_in(&mut self, key: &SecretKey, name: &str, zone: u16) -> Vec<u8> {
+        let call =
+            Call::RegisterHost { name: name.to_owned(), organisation: "org".to_owned(), zone, peer_id: vec![1, 2, 3] };
         self.tx(key, call)
     }
 
@@ -167,7 +168,19 @@ impl Net {
 
     pub(super) fn job(&mut self, key: &SecretKey, request: &Request, tier: u8) -> Vec<u8> {
         let list = self.list(key, Purpose::Job, &request.digits().expect("it is in range"));
-        self.tx(key, Call::SubmitJob { request: list, policy: Policy::Pack, tier })
+        self.tx(key, Call::SubmitJob { request: list, policy: Policy::Pack, tier, replication: Replication::default() })
+    }
+
+    /// A job of tier 0 by any policy, of any number of replicas.
+    pub(super) fn job_of(
+        &mut self,
+        key: &SecretKey,
+        request: &Request,
+        policy: Policy,
+        replication: Replication,
+    ) -> Vec<u8> {
+        let list = self.list(key, Purpose::Job, &request.digits().expect("it is in range"));
+        self.tx(key, Call::SubmitJob { request: list, policy, tier: 0, replication })
     }
 
     /// Executes a round as a committee does: admission, plan, execution twice, and the state moves on.
@@ -243,15 +256,25 @@ impl Net {
         SignedAnswer::sign(answer, CHAIN, &self.managers[0])
     }
 
-    /// The host at the position, as the owner learns it: only if the state grants it.
-    pub(super) fn placed_on(&self, id: &Digest) -> Option<Address> {
+    /// The hosts at the positions, as the owner learns them: only if the state grants them.
+    pub(super) fn all_placed_on(&self, id: &Digest) -> Vec<Address> {
         let job = self.job_record(id);
-        let decision = job.decision?;
-        self.state.get(&access::user_key(&decision.position.digest, &job.owner)).expect("readable")?;
-        let bytes = self.state.blob(&decision.position.digest).expect("readable").expect("the ciphertext is kept");
-        let digits = ClearDecryptor::new(KEY).decrypt(&bytes, 2).expect("it conforms");
-        let position = usize::from(digits[0]) + 16 * usize::from(digits[1]);
-        decision.candidates.get(position).map(|c| c.host)
+        let Some(decision) = job.decision else { return Vec::new() };
+        let mut hosts = Vec::new();
+        for position in &decision.positions {
+            if self.state.get(&access::user_key(&position.digest, &job.owner)).expect("readable").is_none() {
+                continue;
+            }
+            let bytes = self.state.blob(&position.digest).expect("readable").expect("the ciphertext is kept");
+            let digits = ClearDecryptor::new(KEY).decrypt(&bytes, position.blocks).expect("it conforms");
+            hosts.extend(decision.host_at(&digits));
+        }
+        hosts
+    }
+
+    /// The host of a job that wants one.
+    pub(super) fn placed_on(&self, id: &Digest) -> Option<Address> {
+        self.all_placed_on(id).first().copied()
     }
 
     /// The jobs decided in the last round, in order.
