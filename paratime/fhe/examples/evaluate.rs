@@ -12,7 +12,8 @@ use parallax_fhe::{
 use parallax_primitives::{Digest, decode, encode};
 use parallax_runtime::trace::Trace;
 use parallax_runtime::{ClientCipher, FheBackend, InputKind, Program, ProgramBuilder, ReRandomization};
-use parallax_scheduler::circuit::decision_program;
+use parallax_scheduler::Replication;
+use parallax_scheduler::circuit::{Shape, decision_program};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (manifest, dir) = cache::key_set(&root, GenerateOptions::default(), &|p| eprintln!("keys: {}", p.stage))?;
     let keys = Arc::new(EvaluationKeys::load_on(&dir, &manifest, kind, path)?);
     let backend = TfheBackend::new(Arc::clone(&keys), threads)?;
-    let program = decision_program(candidates)?;
+    let program = decision_program(&Shape::fresh(candidates, true, Replication::default()))?;
     let given: Vec<Vec<u8>> = if inputs.exists() {
         decode("inputs", &std::fs::read(&inputs)?, MAX_INPUT_BYTES)?
     } else {

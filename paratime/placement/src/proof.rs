@@ -232,10 +232,13 @@ fn shown(
     }
 }
 
-/// The position that decrypted blocks stand for: low digit, high digit.
+/// The position that decrypted blocks stand for: low digit, high digit and, of one of several replicas, whether there is
+/// one.
 pub fn read_position(blocks: &[u8]) -> Option<usize> {
     match blocks {
-        [low @ 0..=15, high @ 0..=15] => Some(usize::from(*low).saturating_add(usize::from(*high).saturating_mul(16))),
+        [low @ 0..=15, high @ 0..=15] | [low @ 0..=15, high @ 0..=15, 1] => {
+            Some(usize::from(*low).saturating_add(usize::from(*high).saturating_mul(16)))
+        }
         _ => None,
     }
 }
@@ -357,7 +360,7 @@ impl PlacementProofV1 {
         if height > permit.expires {
             return Err(ProofError::Expired { expires: permit.expires, current: height });
         }
-        if permit.cipher != decision.position.digest {
+        if !decision.positions.iter().any(|position| position.digest == permit.cipher) {
             return Err(ProofError::OtherCiphertext { round: decision.round });
         }
         Ok(())

@@ -99,7 +99,12 @@ impl Clients {
                     Request { cpu: byte(rng, 100), memory: byte(rng, 100), latency: 15, ..Request::default() };
                 let digits = request.digits().ok()?;
                 let list = self.list(&key, Purpose::Job, &digits, epoch)?;
-                Some(Call::SubmitJob { request: list, policy: Policy::Pack, tier: byte(&mut self.rng, 2) })
+                Some(Call::SubmitJob {
+                    request: list,
+                    policy: Policy::Pack,
+                    tier: byte(&mut self.rng, 2),
+                    replication: Default::default(),
+                })
             }
             _ => {
                 let to = self.rng.index(self.clients.len());

@@ -8,12 +8,12 @@ use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::vrf::VrfSecretKey;
 use parallax_primitives::{
-    Address, Amount, ChainContext, Digest, Domain, Epoch, KeyId, NodeId, ParaTimeId, SecretKey, SigningContext,
+    Address, Amount, ChainContext, Digest, Domain, Epoch, Gas, KeyId, NodeId, ParaTimeId, SecretKey, SigningContext,
 };
 use parallax_rounds::Committee;
 use parallax_runtime::ParaTime as _;
 use parallax_runtime::decryption::KeyManagers;
-use parallax_scheduler::{Genesis, GenesisAccount as ParaTimeAccount, KIND, Params, Scheduler};
+use parallax_scheduler::{Genesis, GenesisAccount as ParaTimeAccount, KIND, Params, Policy, Scheduler};
 use parallax_state::{Changes, Database, Namespace, StateError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,7 +106,15 @@ impl Parties {
     /// The state of the ParaTime's round 0.
     pub(crate) fn paratime_genesis(&self) -> Result<Changes, String> {
         let managers = KeyManagers { parties: vec![self.manager.public()], threshold: 0, epoch: Epoch(1) };
-        let params = Params { candidates_per_decision: 3, max_jobs_per_round: 2, ..Params::localnet(managers) };
+        // The smallest batch of a scenario holds this and a report.
+        let max_decision_gas = Gas(150_000);
+        let params = Params {
+            max_decision_gas,
+            candidates_per_decision: 3,
+            max_jobs_per_round: 2,
+            policies: vec![Policy::Pack],
+            ..Params::localnet(managers)
+        };
         let accounts = self.clients.iter().chain([&self.manager]);
         let genesis = Genesis {
             params,

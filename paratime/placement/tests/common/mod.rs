@@ -82,7 +82,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let params = Params::localnet(managers());
+        let params = Params { policies: vec![Policy::Pack], ..Params::localnet(managers()) };
         let accounts = (0..80).map(|n| GenesisAccount { address: address(&client(n)), balance: Amount(1_000_000_000) });
         let accounts = accounts.chain([GenesisAccount { address: address(&party()), balance: Amount(0) }]).collect();
         let scheduler = Scheduler::new(id());
@@ -209,7 +209,7 @@ impl World {
     pub(crate) fn permit(&self, owner: &SecretKey, job: &Digest, seed: &OpeningSeed) -> SignedPermit {
         let permit = Permit {
             paratime: id(),
-            cipher: self.job(job).decision.unwrap().position.digest,
+            cipher: self.job(job).decision.unwrap().positions[0].digest,
             requester: owner.public(),
             seal_to: OpeningKey::from_seed(&seed.0).1,
             expires: Height(1_000),
@@ -235,7 +235,7 @@ impl World {
 }
 
 pub(crate) fn submit(request: EncryptedList) -> Call {
-    Call::SubmitJob { request, policy: Policy::Pack, tier: 0 }
+    Call::SubmitJob { request, policy: Policy::Pack, tier: 0, replication: Default::default() }
 }
 
 pub(crate) fn v1(proof: &PlacementProofV1) -> PlacementProof {
