@@ -296,8 +296,10 @@ fn genesis(
     // A quarter of every batch is left to transactions.
     let batch = fixture.rounds().max_batch_gas.0;
     let max_decision_gas = Gas(batch - batch / 4);
+    // The first well-known account governs.
+    let governance = accounts.first().map(|a| a.address);
     let usual = Params::localnet(managers.clone());
-    let params = Params { max_jobs_per_round: fixture.jobs_per_round, max_decision_gas, ..usual };
+    let params = Params { max_jobs_per_round: fixture.jobs_per_round, max_decision_gas, governance, ..usual };
     let balances = accounts
         .iter()
         .map(|a| parallax_scheduler::GenesisAccount { address: a.address, balance: ACCOUNT_BALANCE })

@@ -1,19 +1,21 @@
 //! A client of the scheduling ParaTime: accounts, hosts, jobs and decryption, over JSON-RPC. The command line and the
 //! demonstration use it; so may anyone else.
 
+mod placement;
+
+pub use placement::PERMIT_HEIGHTS;
+
 use crate::paratime::pool::PoolError;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use jsonrpsee::core::client::Error as RpcFault;
 use parallax_consensus_app::tx::Role;
 use parallax_fhe::{ClientKeys, Manifest, TfheClientCipher};
 use parallax_genesis::AccountKey;
-use parallax_kms::open_answer;
 use parallax_primitives::{Address, Amount, ChainContext, Digest, Height, KeyId, Nonce, ParaTimeId, Round};
 use parallax_rounds::ParaTimeBlock;
 use parallax_rpc::types::{PublicKeyInfo, ResultView, RoundEvent};
-use parallax_rpc::{Client, ConsensusApiClient as _, KmsApiClient as _, NodeApiClient, ParaTimeApiClient};
+use parallax_rpc::{Client, ConsensusApiClient as _, NodeApiClient, ParaTimeApiClient};
 use parallax_runtime::ClientCipher;
-use parallax_runtime::decryption::{Permit, SignedPermit};
 use parallax_runtime::paratime::tx_digest;
 use parallax_scheduler::{Call, EncryptedList, Params, Purpose, TxBody, metadata};
 use serde::Deserialize;
@@ -29,8 +31,6 @@ const POLL: Duration = Duration::from_millis(250);
 const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
 /// After how long a transaction that is in no round is sent again.
 const RESUBMIT: Duration = Duration::from_secs(10);
-/// Heights for which a permit is valid.
-const PERMIT_HEIGHTS: u64 = 1_000;
 
 /// A job as the ParaTime's query shows it.
 #[derive(Clone, Debug, Deserialize)]
@@ -407,57 +407,6 @@ impl SchedulerClient {
         tokio::time::timeout(limit, waiting)
             .await
             .map_err(|_| eyre!("job {id} is still undecided after {seconds} s"))?
-    }
-
-    /// The positions of a placed job's hosts among the candidates, one for each replica that found one, decrypted for
-    /// its owner by the key managers.
-    ///
-    /// # Errors
-    /// If the key managers refuse, or their answer does not hold.
-    pub async fn positions(&self, kms: &Client, owner: &AccountKey, job: &JobView) -> Result<Vec<usize>> {
-        let decision = job.decision.as_ref().ok_or_else(|| eyre!("job {} has no decision yet", job.id))?;
-        let mut found = Vec::with_capacity(decision.positions.len());
-        for cipher in &decision.positions {
-            found.extend(self.position(kms, owner, *cipher).await?);
-        }
-        Ok(found)
-    }
-
-    /// One replica's position; none if there was no host for it.
-    async fn position(&self, kms: &Client, owner: &AccountKey, cipher: Digest) -> Result<Option<usize>> {
-        let (opening, seal_to) = owner.opening_key(&cipher);
-        let height = self.ask(|rpc| async move { rpc.health().await }).await?.height;
-        let expires = Height(height.0.saturating_add(PERMIT_HEIGHTS));
-        let permit = Permit { paratime: self.id, cipher, requester: owner.public(), seal_to, expires };
-        let signed = SignedPermit::sign(permit.clone(), self.chain, &owner.secret);
-        let answer = kms.user_decrypt(signed).await?;
-        let blocks = open_answer(&opening, &permit, &[answer], &self.keys.managers, self.chain)?;
-        match blocks[..] {
-            [low, high] | [low, high, 1] => Ok(Some(usize::from(low) + 16 * usize::from(high))),
-            [_, _, 0] => Ok(None),
-            _ => bail!("the position has {} blocks, two or three are expected", blocks.len()),
-        }
-    }
-
-    /// Like [`SchedulerClient::positions`], asked again while the grant is on its way to a final header.
-    ///
-    /// # Errors
-    /// As for [`SchedulerClient::positions`], when it still fails after `limit`.
-    pub async fn wait_positions(
-        &self,
-        kms: &Client,
-        owner: &AccountKey,
-        job: &JobView,
-        limit: Duration,
-    ) -> Result<Vec<usize>> {
-        let begun = tokio::time::Instant::now();
-        loop {
-            match self.positions(kms, owner, job).await {
-                Ok(positions) => return Ok(positions),
-                Err(error) if begun.elapsed() >= limit => return Err(error),
-                Err(_) => tokio::time::sleep(POLL).await,
-            }
-        }
     }
 }
 

@@ -66,6 +66,14 @@ bytes_id!(
     /// A key set: the digest of its manifest. Stands on every ciphertext.
     KeyId, 32, "key id"
 );
+bytes_id!(
+    /// A Keccak-256 hash: a node of a Merkle tree that a Solidity contract can check. Not one of our own digests.
+    Keccak256, 32, "Keccak-256 hash"
+);
+bytes_id!(
+    /// A container image: the SHA-256 digest of its manifest, `sha256:` in its registry and `0x` here.
+    ImageDigest, 32, "image digest"
+);
 
 /// A node is named by its Ed25519 consensus key.
 pub type NodeId = PublicKey;

@@ -22,5 +22,5 @@ pub mod vrf;
 pub use codec::{DecodeError, decode, encode};
 pub use event::Event;
 pub use hash::{ChainContext, Digest, Domain};
-pub use ids::{Address, Amount, Epoch, Gas, Height, KeyId, NodeId, Nonce, ParaTimeId, Round};
+pub use ids::{Address, Amount, Epoch, Gas, Height, ImageDigest, Keccak256, KeyId, NodeId, Nonce, ParaTimeId, Round};
 pub use keys::{PublicKey, SecretKey, Signature, SigningContext};

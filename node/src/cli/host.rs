@@ -1,5 +1,6 @@
 //! `parallax host`: a machine that organisations offer.
 
+use super::placement::{self, AcknowledgeArgs, VerifyProofArgs};
 use super::{EncryptionArgs, KeyArgs, RpcArgs};
 use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
@@ -17,8 +18,14 @@ const ROUND_LIMIT: Duration = Duration::from_secs(300);
 pub(super) enum HostCommand {
     /// Make an account a host: locks its stake
     Register(RegisterArgs),
+    /// Register what the machine has, encrypted, with a proof: reports are audited against it
+    Capacity(CapacityArgs),
     /// Report what the machine has free, encrypted, with a proof; it may then be chosen (again)
     Report(ReportArgs),
+    /// Check the proof that a job went to this host, without believing its owner
+    VerifyProof(VerifyProofArgs),
+    /// Sign how far a job has come, for its owner
+    Acknowledge(AcknowledgeArgs),
     /// Show the registered hosts
     List(RpcArgs),
 }
@@ -38,6 +45,28 @@ pub(super) struct RegisterArgs {
     /// Its zone, public
     #[arg(long, default_value_t = 0)]
     zone: u16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CapacityArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+    /// CPU of the machine, in milli-cores
+    #[arg(long)]
+    cpu_milli: u64,
+    /// Memory of the machine, in MiB
+    #[arg(long)]
+    memory_mib: u64,
+    /// GPUs of the machine
+    #[arg(long, default_value_t = 0)]
+    gpus: u8,
+    /// Price, for the policy COST; public
+    #[arg(long, default_value_t = 0)]
+    price: u8,
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +101,10 @@ impl HostCommand {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Register(args) => register(args).await,
+            Self::Capacity(args) => capacity(args).await,
             Self::Report(args) => report(args).await,
+            Self::VerifyProof(args) => placement::verify(args).await,
+            Self::Acknowledge(args) => placement::acknowledge_job(args).await,
             Self::List(rpc) => {
                 let client = SchedulerClient::connect(&rpc.url()?).await?;
                 for host in client.hosts().await? {
@@ -96,6 +128,26 @@ async fn register(args: RegisterArgs) -> Result<()> {
     let call = Call::RegisterHost { name: args.name, organisation: args.organisation, zone: args.zone, peer_id };
     let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
     println!("host {} is registered in round {}", key.address(), result.round);
+    Ok(())
+}
+
+async fn capacity(args: CapacityArgs) -> Result<()> {
+    let client = SchedulerClient::connect(&args.rpc.url()?).await?;
+    let key = args.key.load()?;
+    let cipher = args.encryption.cipher(&client)?;
+    let node = Node {
+        name: key.address().to_string(),
+        cpu_milli: args.cpu_milli,
+        memory_mib: args.memory_mib,
+        gpus: args.gpus,
+        model: String::new(),
+    };
+    let digits = Machine::new(node, 0, args.price).capacity().digits()?;
+    let sender = key.address();
+    let capacity = client.encrypt(cipher, Purpose::Capacity, sender, digits).await?;
+    let call = Call::RegisterCapacity { capacity, price: args.price };
+    let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
+    println!("the capacity of {sender} was taken in round {}; report anew", result.round);
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `parallax job`: encrypted requests.
 
+use super::placement::{self, AnchorArgs, CountersignArgs, DeploymentArgs, ProofArgs, UpdateArgs};
+use super::policy::claim;
 use super::{EncryptionArgs, KeyArgs, RpcArgs, default_endpoint, print_json};
 use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
@@ -25,6 +27,18 @@ pub(super) enum JobCommand {
     Submit(SubmitArgs),
     /// Show where a job stands; with its owner's key also where it went
     Status(StatusArgs),
+    /// Write the proof of where a job went, for the chosen host
+    Proof(ProofArgs),
+    /// Countersign what the host acknowledged
+    Countersign(CountersignArgs),
+    /// Anchor a job: the chain gets a digest that does not say which host it is
+    Anchor(AnchorArgs),
+    /// Say on the chain how far an anchored job has come
+    Update(UpdateArgs),
+    /// Open an anchor with what owner and host both signed; either of them may
+    Dispute(AnchorArgs),
+    /// Show a job's anchor and status
+    Deployment(DeploymentArgs),
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +79,12 @@ pub(super) struct SubmitArgs {
     /// All replicas or none
     #[arg(long)]
     gang: bool,
+    /// What the job runs, a `sha256:` digest; public
+    #[arg(long)]
+    image: Option<String>,
+    /// The cluster's list of images, from which the image is proven
+    #[arg(long, value_name = "FILE", requires = "image")]
+    images: Option<PathBuf>,
     /// Return when the job is in a round, without waiting for its placement
     #[arg(long)]
     no_wait: bool,
@@ -89,6 +109,12 @@ impl JobCommand {
         match self {
             Self::Submit(args) => submit(args).await,
             Self::Status(args) => status(args).await,
+            Self::Proof(args) => placement::prove(args).await,
+            Self::Countersign(args) => placement::countersign(args).await,
+            Self::Anchor(args) => placement::anchor(args).await,
+            Self::Update(args) => placement::update(args).await,
+            Self::Dispute(args) => placement::dispute(args).await,
+            Self::Deployment(args) => placement::deployment(args).await,
         }
     }
 }
@@ -96,6 +122,7 @@ impl JobCommand {
 async fn submit(args: SubmitArgs) -> Result<()> {
     let client = SchedulerClient::connect(&args.rpc.url()?).await?;
     let key = args.key.load()?;
+    let image = args.image.as_deref().map(|image| claim(image, args.images.as_deref())).transpose()?;
     let cipher = args.encryption.cipher(&client)?;
     let models = args.encryption.models("--accept", &args.accept)?;
     let pod = Pod {
@@ -109,7 +136,7 @@ async fn submit(args: SubmitArgs) -> Result<()> {
     let digits = cluster::request(&pod, &models)?.digits()?;
     let request = client.encrypt(cipher, Purpose::Job, key.address(), digits).await?;
     let replication = Replication { count: args.replicas, spread: args.spread, gang: args.gang };
-    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier, replication };
+    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier, replication, image };
     let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
     let output = result.output.ok_or_else(|| eyre!("the round returned no job id"))?;
     let id: Digest = parallax_primitives::decode("job id", &output.0, 32)?;

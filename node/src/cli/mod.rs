@@ -4,6 +4,8 @@ mod genesis;
 mod host;
 mod job;
 mod keys;
+mod placement;
+mod policy;
 mod query;
 mod round;
 mod tx;
@@ -67,6 +69,12 @@ enum Command {
     /// Submit an encrypted job, see where it went
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// What governs a cluster: images, submitters, tiers, freshness
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Lists of images, as Merkle trees in OpenZeppelin's form
+    #[command(subcommand)]
+    Images(policy::ImagesCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,6 +218,8 @@ impl Cli {
             Command::Round(command) => runtime(1)?.block_on(command.run())?,
             Command::Host(command) => runtime(2)?.block_on(command.run())?,
             Command::Job(command) => runtime(2)?.block_on(command.run())?,
+            Command::Policy(command) => runtime(1)?.block_on(command.run())?,
+            Command::Images(command) => command.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -16,11 +16,18 @@ use std::path::{Path, PathBuf};
 /// Largest bundle read, in bytes of JSON.
 const MAX_BUNDLE_JSON: u64 = 8 * 1024 * 1024;
 
-/// What is verified, and what is trusted.
+/// What is verified.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// File with the bundle that `parallax query proof` printed [default: standard input]
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// What is trusted.
+#[derive(Debug, Args)]
+pub(super) struct TrustArgs {
     /// Genesis document to trust [default: that of the localnet in .parallax/localnet]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["chain", "validators_hash"])]
     genesis: Option<PathBuf>,
@@ -34,7 +41,7 @@ pub(super) struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn run(self) -> Result<()> {
-        let trust = self.trust()?;
+        let trust = self.trust.light()?;
         let (name, text) = self.read()?;
         let bundle: ProofBundle = serde_json::from_str(&text).wrap_err_with(|| format!("{name} is no proof bundle"))?;
         let verified = bundle.verify(&trust).wrap_err("the proof does not hold")?;
@@ -57,20 +64,6 @@ impl VerifyArgs {
         }))
     }
 
-    fn trust(&self) -> Result<LightClient> {
-        if let (Some(chain), Some(hash)) = (self.chain, self.validators_hash) {
-            return Ok(LightClient::from_validators_hash(ChainContext(chain), hash));
-        }
-        let path = match (&self.genesis, Plan::load(Path::new(DEFAULT_DIR))?) {
-            (Some(path), _) => path.clone(),
-            (None, Some(plan)) => plan.genesis(),
-            (None, None) => {
-                bail!("nothing to trust: give --genesis FILE, or --chain with --validators-hash")
-            }
-        };
-        light::from_genesis(&GenesisDocument::load(&path)?)
-    }
-
     fn read(&self) -> Result<(String, String)> {
         let mut text = String::new();
         let name = match &self.bundle {
@@ -85,5 +78,22 @@ impl VerifyArgs {
             }
         };
         Ok((name, text))
+    }
+}
+
+impl TrustArgs {
+    /// The root of trust.
+    pub(super) fn light(&self) -> Result<LightClient> {
+        if let (Some(chain), Some(hash)) = (self.chain, self.validators_hash) {
+            return Ok(LightClient::from_validators_hash(ChainContext(chain), hash));
+        }
+        let path = match (&self.genesis, Plan::load(Path::new(DEFAULT_DIR))?) {
+            (Some(path), _) => path.clone(),
+            (None, Some(plan)) => plan.genesis(),
+            (None, None) => {
+                bail!("nothing to trust: give --genesis FILE, or --chain with --validators-hash")
+            }
+        };
+        light::from_genesis(&GenesisDocument::load(&path)?)
     }
 }

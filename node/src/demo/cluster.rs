@@ -224,7 +224,8 @@ impl Cluster {
             let request = request(pod, &self.models).map_err(|e| eyre!("job {}: {e}", pod.name))?;
             let list =
                 self.client.encrypt(self.cipher.clone(), Purpose::Job, owner.address(), request.digits()?).await?;
-            let call = Call::SubmitJob { request: list, policy: POLICY, tier: 0, replication: Replication::default() };
+            let (policy, replication) = (POLICY, Replication::default());
+            let call = Call::SubmitJob { request: list, policy, tier: 0, replication, image: None };
             let tx = self.client.submit(self.client.sign(&owner, nonce, call)).await?;
             nonce = nonce.next();
             sent.push((pod, request, tx));

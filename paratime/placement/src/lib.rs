@@ -14,10 +14,15 @@
 //! A proof shows one position of one job and nothing more: every other part of it is public already. It is for the
 //! host; whoever else gets it learns where the job went.
 //!
+//! From a proof that it believes, the host makes an acknowledgement ([`acknowledge`]); the owner holds it against its own
+//! proof and countersigns it ([`countersign`]). How files travel between the two is left to them.
+//!
 //! Pure: no I/O, no clock. Start with [`PlacementProof::verify`].
 
+mod acknowledge;
 mod proof;
 
+pub use acknowledge::{AcknowledgementError, acknowledge, check, countersign};
 pub use proof::{
     MAX_PROOF_JSON, OpeningSeed, Placement, PlacementProof, PlacementProofV1, ProofError, Reader, read_position,
 };

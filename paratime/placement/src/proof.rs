@@ -5,7 +5,7 @@ use parallax_consensus_app::light::{HeaderVerifier, LightError, ProofBundle};
 use parallax_kms::{OpenError, open_answer};
 use parallax_primitives::limits::MAX_COMMITTEE;
 use parallax_primitives::seal::OpeningKey;
-use parallax_primitives::{Address, Digest, Height, ParaTimeId, Round};
+use parallax_primitives::{Address, ChainContext, Digest, Height, ImageDigest, ParaTimeId, Round};
 use parallax_runtime::decryption::{SignedAnswer, SignedPermit, request_digest};
 use parallax_scheduler::records::{self, Decision, Job, Status};
 use parallax_scheduler::{Params, keys};
@@ -183,6 +183,10 @@ pub struct Reader {
 /// What a proof has been found to show. `Debug` leaves out the host: where a job went is confidential.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Placement {
+    /// The chain.
+    pub chain: ChainContext,
+    /// The ParaTime.
+    pub paratime: ParaTimeId,
     /// The job.
     pub job: Digest,
     /// Who owns it.
@@ -191,6 +195,10 @@ pub struct Placement {
     pub host: Address,
     /// The number of the host's report that was compared.
     pub report: u64,
+    /// Which of the job's replicas, counted from 0.
+    pub replica: u8,
+    /// The image that the job names on the chain, if it does.
+    pub image: Option<ImageDigest>,
     /// The round that decided.
     pub round: Round,
     /// The round in whose state all of it is shown.
@@ -328,12 +336,16 @@ impl PlacementProofV1 {
             (Some(decision), Status::Placed) => decision,
             (_, status) => return Err(ProofError::NotPlaced { job: self.job, status: status.name() }),
         };
-        self.check_permit(trust, (paratime, height), &job, decision)?;
+        let replica = self.check_permit(trust, (paratime, height), &job, decision)?;
         self.check_answers(&job, record.round, record.root)?;
         let candidates = decision.candidates.len();
         let position = self.position(trust, &params)?.ok_or(ProofError::NoPosition { candidates })?;
         let candidate = decision.candidates.get(position).ok_or(ProofError::NoPosition { candidates })?;
         Ok(Placement {
+            chain: trust.chain(),
+            paratime,
+            image: job.image,
+            replica,
             job: self.job,
             owner: job.owner,
             host: candidate.host,
@@ -345,13 +357,14 @@ impl PlacementProofV1 {
         })
     }
 
+    /// The replica whose position the owner's permit is for.
     fn check_permit(
         &self,
         trust: &impl HeaderVerifier,
         (paratime, height): (ParaTimeId, Height),
         job: &Job,
         decision: &Decision,
-    ) -> Result<(), ProofError> {
+    ) -> Result<u8, ProofError> {
         let permit = &self.permit.permit;
         let owners = permit.paratime == paratime && Address::of(&permit.requester) == job.owner;
         if !owners || !self.permit.verify(trust.chain()) {
@@ -360,10 +373,9 @@ impl PlacementProofV1 {
         if height > permit.expires {
             return Err(ProofError::Expired { expires: permit.expires, current: height });
         }
-        if !decision.positions.iter().any(|position| position.digest == permit.cipher) {
-            return Err(ProofError::OtherCiphertext { round: decision.round });
-        }
-        Ok(())
+        let mut positions = (0u8..).zip(&decision.positions);
+        let found = positions.find(|(_, position)| position.digest == permit.cipher);
+        found.map(|(replica, _)| replica).ok_or(ProofError::OtherCiphertext { round: decision.round })
     }
 
     /// What the signatures say of job and state; that they hold is checked when the answers are opened.

@@ -6,9 +6,9 @@ use crate::keys;
 use crate::params::Params;
 use crate::records::{self, Job, Status, put};
 use parallax_primitives::{Amount, ChainContext, Digest, Event, ParaTimeId, Round};
-use parallax_runtime::access;
 use parallax_runtime::decryption::{KeyManagers, Payload, SignedAnswer};
-use parallax_state::{Overlay, StateView};
+use parallax_runtime::{TxError, access};
+use parallax_state::{CipherRef, Overlay, StateView};
 use std::collections::BTreeSet;
 
 /// A verified answer.
@@ -34,39 +34,53 @@ pub(crate) fn check(
         refuse(Code::UnknownDecryption, format!("no decision waits for {cipher}; it was answered, or never granted"))
     })?;
     let job: Job = records::need(view, &keys::job(&job_id))?;
+    let reference = CipherRef { key_id: job.key_id, blocks: 1, digest: cipher };
+    let placed = public_bit(params, (chain, paratime), &reference, answers)?;
+    Ok(Verdict { cipher, job_id, job, placed })
+}
+
+/// The bit that the key managers decrypted for everyone: enough distinct ones signed the same answer for this very
+/// ciphertext.
+pub(crate) fn public_bit(
+    params: &Params,
+    (chain, paratime): (ChainContext, ParaTimeId),
+    cipher: &CipherRef,
+    answers: &[SignedAnswer],
+) -> Result<bool, TxError> {
+    let bad = |text: &str| refuse(Code::BadAnswer, format!("{text}; deliver the key managers' answer unchanged"));
+    let first = &answers.first().ok_or_else(|| bad("there is no answer"))?.answer;
     let managers: &KeyManagers = &params.key_managers;
     let mut parties = BTreeSet::new();
     for signed in answers {
         let a = &signed.answer;
-        if a.paratime != paratime || a.cipher != cipher || a.key_id != job.key_id || a.request != Digest::ZERO {
-            return Err(bad("an answer is for another ParaTime, ciphertext, key or request").into());
+        if a.paratime != paratime || a.cipher != cipher.digest || a.key_id != cipher.key_id || a.request != Digest::ZERO
+        {
+            return Err(bad("an answer is for another ParaTime, ciphertext, key or request"));
         }
         if a.payload != first.payload {
-            return Err(bad("the answers differ").into());
+            return Err(bad("the answers differ"));
         }
         if !signed.verify(chain, managers) {
             return Err(bad(
                 "an answer is not signed by the party, epoch and threshold of this ParaTime's key managers",
-            )
-            .into());
+            ));
         }
         if !parties.insert(a.party) {
-            return Err(bad("one party answers twice").into());
+            return Err(bad("one party answers twice"));
         }
     }
     let needed = usize::from(managers.threshold).saturating_add(1);
     if parties.len() < needed {
-        return Err(bad(&format!("{} of {needed} answers are there", parties.len())).into());
+        return Err(bad(&format!("{} of {needed} answers are there", parties.len())));
     }
-    let placed = match &first.payload {
+    match &first.payload {
         Payload::Public(blocks) => match blocks[..] {
-            [0] => false,
-            [1] => true,
-            _ => return Err(bad("the answer is not one block holding 0 or 1").into()),
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(bad("the answer is not one block holding 0 or 1")),
         },
-        Payload::Sealed(_) => return Err(bad("the answer is sealed, a public one is expected").into()),
-    };
-    Ok(Verdict { cipher, job_id, job, placed })
+        Payload::Sealed(_) => Err(bad("the answer is sealed, a public one is expected")),
+    }
 }
 
 /// Moves the job on.

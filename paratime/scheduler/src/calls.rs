@@ -1,13 +1,17 @@
 //! What each transaction checks and writes. Checks come in two strengths: with what admission knows, and with what a
 //! round knows; writes happen in a round only.
 
+use crate::anchors;
 use crate::answers;
+use crate::audit::CAPACITY_DIGITS;
+use crate::audit::state as audit;
 use crate::circuit::{LABEL_BLOCKS, NUMBER_BLOCKS, SCORE_BLOCKS, report_blocks};
 use crate::costs::Programs;
 use crate::error::{Code, refuse, refused_input};
 use crate::keys;
 use crate::model::{MAX_REPLICAS, Policy, RESOURCE_DIGITS, Replication};
 use crate::params::Params;
+use crate::policy::ClusterPolicy;
 use crate::records::{self, Host, Job, ReportInfo, Status, get, put, put_account};
 use crate::tx::{Call, EncryptedList, Purpose, SignedTx, metadata};
 use parallax_primitives::{Address, Amount, ChainContext, Digest, Domain, Epoch, Event, KeyId, ParaTimeId, encode};
@@ -53,6 +57,7 @@ impl From<FheError> for Halt {
 /// What a check knows besides the state.
 pub(crate) struct Rules<'a> {
     pub(crate) params: &'a Params,
+    pub(crate) policy: &'a ClusterPolicy,
     pub(crate) programs: &'a Programs,
     pub(crate) chain: ChainContext,
     pub(crate) paratime: ParaTimeId,
@@ -74,7 +79,13 @@ impl Rules<'_> {
                 let escrow = self.programs.escrow(self.params, *policy, *replication, tx.body.gas_price)?;
                 Ok(escrow.ok_or_else(too_much)?)
             }
-            Call::ReportTelemetry(_) | Call::DeliverAnswer { .. } => Ok(Amount::ZERO),
+            Call::ReportTelemetry(_)
+            | Call::DeliverAnswer { .. }
+            | Call::SetPolicy(_)
+            | Call::AnchorDeployment { .. }
+            | Call::UpdateStatus { .. }
+            | Call::OpenAnchor(_)
+            | Call::RegisterCapacity { .. } => Ok(Amount::ZERO),
         }
     }
 
@@ -94,9 +105,15 @@ impl Rules<'_> {
                     let text = format!("{sender} is not a registered host; register it first");
                     return Err(refuse(Code::NotAHost, text).into());
                 }
+                audit::check_report(view, self.params, sender, list.key_id)?;
                 self.check_binding(list)
             }
-            Call::SubmitJob { request, policy, tier, replication } => {
+            Call::RegisterCapacity { capacity, .. } => {
+                audit::check_capacity(view, self.params, sender)?;
+                self.check_binding(capacity)
+            }
+            Call::SubmitJob { request, policy, tier, replication, image } => {
+                self.policy.admits(sender, image.as_ref())?;
                 if !self.params.policies.contains(policy) {
                     let enabled: Vec<&str> = self.params.policies.iter().map(|p| p.name()).collect();
                     let (name, enabled) = (policy.name(), enabled.join(", "));
@@ -112,8 +129,17 @@ impl Rules<'_> {
                 self.not_full(view, "waiting jobs", keys::PENDING, self.params.max_pending_jobs)
             }
             Call::DeliverAnswer { answers } => {
+                if let Some(waiting) = audit::pending(view, answers)? {
+                    return audit::check_answer(self, &waiting, answers).map(|_| ());
+                }
                 answers::check(view, self.params, self.chain, self.paratime, answers).map(|_| ())
             }
+            Call::SetPolicy(change) => change.check(self, sender),
+            Call::AnchorDeployment { job, replica, .. } => anchors::check_anchor(view, sender, (job, *replica)),
+            Call::UpdateStatus { job, replica, status } => {
+                anchors::check_update(view, sender, (job, *replica), *status)
+            }
+            Call::OpenAnchor(shown) => anchors::check_open(self, view, sender, shown),
         }
     }
 
@@ -163,7 +189,14 @@ impl Rules<'_> {
         match call {
             Call::ReportTelemetry(list) => Some((list, Purpose::Telemetry, report_blocks(self.params.scores()))),
             Call::SubmitJob { request, .. } => Some((request, Purpose::Job, RESOURCE_DIGITS)),
-            Call::Transfer { .. } | Call::RegisterHost { .. } | Call::DeliverAnswer { .. } => None,
+            Call::RegisterCapacity { capacity, .. } => Some((capacity, Purpose::Capacity, CAPACITY_DIGITS)),
+            Call::Transfer { .. }
+            | Call::RegisterHost { .. }
+            | Call::DeliverAnswer { .. }
+            | Call::SetPolicy(_)
+            | Call::AnchorDeployment { .. }
+            | Call::UpdateStatus { .. }
+            | Call::OpenAnchor(_) => None,
         }
     }
 
@@ -219,7 +252,7 @@ impl Apply<'_, '_> {
                 Ok((Vec::new(), vec![event]))
             }
             Call::ReportTelemetry(list) => self.report(state, &sender, list),
-            Call::SubmitJob { request, policy, tier, replication } => {
+            Call::SubmitJob { request, policy, tier, replication, image } => {
                 let escrow = self.rules.locked(tx)?;
                 debit(state, &sender, escrow)?;
                 let job = Job {
@@ -228,6 +261,7 @@ impl Apply<'_, '_> {
                     policy: *policy,
                     tier: *tier,
                     replication: *replication,
+                    image: image.as_ref().map(|claim| claim.image),
                     submitted: self.context.round,
                     height: self.context.height,
                     index: self.index,
@@ -243,9 +277,22 @@ impl Apply<'_, '_> {
             }
             Call::DeliverAnswer { answers } => {
                 let rules = self.rules;
+                if let Some(waiting) = audit::pending(state, answers)? {
+                    let consistent = audit::check_answer(rules, &waiting, answers)?;
+                    return audit::conclude(state, rules.params, &waiting, consistent);
+                }
                 let answer = answers::check(state, rules.params, rules.chain, rules.paratime, answers)?;
                 answers::apply(state, rules.params, self.context.round, answer)
             }
+            Call::SetPolicy(change) => change.apply(state),
+            Call::AnchorDeployment { job, replica, anchor } => {
+                anchors::anchor(state, self.context.round, (job, *replica), *anchor)
+            }
+            Call::UpdateStatus { job, replica, status } => {
+                anchors::update(state, self.context.round, (job, *replica), *status)
+            }
+            Call::OpenAnchor(shown) => anchors::open(state, self.context.round, sender, shown),
+            Call::RegisterCapacity { capacity, price } => audit::register(self, state, &sender, capacity, *price),
         }
     }
 
@@ -263,6 +310,7 @@ impl Apply<'_, '_> {
         for flag in 1..host.report.map_or(1, |r| r.flags) {
             state.delete(keys::host_flag(sender, flag));
         }
+        audit::keep_report(state, self.rules.params, sender, list);
         let number = host.report.map_or(0, |r| r.number).saturating_add(1);
         host.report = Some(ReportInfo { number, round: self.context.round, key_id: list.key_id, flags: 1 });
         put(state, keys::host(sender), &host);

@@ -1,6 +1,7 @@
 //! What a host client keeps in the clear: its machine's residual capacity, and the report that follows from it; and the
 //! request that follows from a job. Also a small cluster of our own, to try things with.
 
+use crate::audit::{Capacity, score};
 use crate::model::{CPU_UNIT_MILLI, MAX_SHARE, MEMORY_UNIT_MIB, Policy, QuantityError, Report, Request};
 use crate::openb::{GPU_MILLI, Node, Pod};
 use std::collections::BTreeMap;
@@ -164,27 +165,34 @@ impl Machine {
         &self.node.name
     }
 
-    /// The report of its residual capacity; rounded down, held at the largest value of a field.
+    /// The report of its residual capacity; rounded down, held at the largest value of a field. The scores follow from
+    /// these quantities and from [`Machine::capacity`], so an audit finds them right.
     pub fn report(&self, models: &Models) -> Report {
         let units = |free: u64, unit: u64| u8::try_from(free / unit).unwrap_or(u8::MAX);
         let whole = self.free_gpus.iter().filter(|free| **free == GPU_MILLI).count();
         let largest = self.free_gpus.iter().max().copied().unwrap_or(0);
-        let cpu = Free { free: self.free_cpu, total: self.node.cpu_milli };
-        let memory = Free { free: self.free_memory, total: self.node.memory_mib };
-        let free = self.free_gpus.iter().map(|f| u64::from(*f)).sum();
-        let gpu = Free { free, total: u64::from(self.node.gpus) * u64::from(GPU_MILLI) };
-        Report {
+        let mut report = Report {
             cpu: units(self.free_cpu, CPU_UNIT_MILLI),
             memory: units(self.free_memory, MEMORY_UNIT_MIB),
             gpus: u8::try_from(whole).unwrap_or(u8::MAX),
             share: u8::try_from(largest / (GPU_MILLI / u16::from(MAX_SHARE))).unwrap_or(u8::MAX),
             labels: models.labels(&self.node.model),
             latency: self.latency,
-            scores: BTreeMap::from([
-                (Policy::Pack, pack_score(cpu, memory, gpu)),
-                (Policy::Spread, spread_score(cpu, memory, gpu)),
-                (Policy::Cost, cost_score(self.latency, self.price)),
-            ]),
+            scores: BTreeMap::new(),
+        };
+        let (capacity, scored) = (self.capacity(), [Policy::Pack, Policy::Spread, Policy::Cost]);
+        let scores = scored.map(|policy| score(policy, &report, &capacity, self.price).map(|value| (policy, value)));
+        report.scores = scores.into_iter().flatten().collect();
+        report
+    }
+
+    /// What the machine has, in the units of reports; rounded down, held at the largest value of a field.
+    pub fn capacity(&self) -> Capacity {
+        let units = |total: u64, unit: u64| u8::try_from(total / unit).unwrap_or(u8::MAX);
+        Capacity {
+            cpu: units(self.node.cpu_milli, CPU_UNIT_MILLI),
+            memory: units(self.node.memory_mib, MEMORY_UNIT_MIB),
+            gpus: self.node.gpus,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The circuits of this ParaTime, and the FHE gas of everything that it does. All of it follows from public data: the
 //! kind of transaction, the number of policies, the shape of a decision.
 
+use crate::audit::circuit as audit;
 use crate::circuit::{Shape, decision_program, job_program, report_program};
 use crate::model::{Policy, Replication};
 use crate::params::Params;
@@ -22,6 +23,8 @@ type Size = (u16, bool, Replication);
 pub(crate) struct Programs {
     reports: [Slot; 4],
     job: Slot,
+    capacity: Slot,
+    audit: Slot,
     /// By shape. Which ones are kept shows in speed only.
     decisions: Mutex<BTreeMap<Shape, Arc<Program>>>,
     /// The gas of the largest decisions, a number each.
@@ -40,8 +43,14 @@ fn take(slot: Option<&Slot>, build: impl FnOnce() -> Result<Program, ProgramErro
 
 impl Programs {
     pub(crate) fn new() -> Self {
-        let reports = std::array::from_fn(|_| Slot::new());
-        Self { reports, job: Slot::new(), decisions: Mutex::default(), gas: Mutex::default() }
+        Self {
+            reports: std::array::from_fn(|_| Slot::new()),
+            job: Slot::new(),
+            capacity: Slot::new(),
+            audit: Slot::new(),
+            decisions: Mutex::default(),
+            gas: Mutex::default(),
+        }
     }
 
     pub(crate) fn report(&self, params: &Params) -> Result<&Program, Abort> {
@@ -88,21 +97,53 @@ impl Programs {
         Ok(gas)
     }
 
+    /// The program of a capacity; the policies of a ParaTime never change.
+    pub(crate) fn capacity(&self, params: &Params) -> Result<&Program, Abort> {
+        take(Some(&self.capacity), || audit::capacity_program(&params.policies))
+    }
+
+    /// The program of an audit. The price is part of its tables.
+    pub(crate) fn audit(&self, params: &Params, price: u8) -> Result<Program, Abort> {
+        let built = audit::audit_program(&params.policies, price);
+        built.map_err(|e| Abort::Local(format!("a circuit does not build: {e}")))
+    }
+
+    /// The FHE gas of an audit: the same for every price.
+    pub(crate) fn audit_gas(&self, params: &Params) -> Result<Gas, Abort> {
+        Ok(take(Some(&self.audit), || audit::audit_program(&params.policies, 1))?.gas())
+    }
+
+    /// The FHE gas of as many audits as a round may make.
+    pub(crate) fn most_audits(&self, params: &Params) -> Result<Gas, Abort> {
+        let Some(rules) = &params.audits else { return Ok(Gas::ZERO) };
+        Ok(Gas(self.audit_gas(params)?.0.saturating_mul(rules.per_round.into())))
+    }
+
     /// The most FHE gas that a transaction can use in the round that includes it.
     pub(crate) fn call(&self, params: &Params, call: &Call) -> Result<Gas, Abort> {
         let evaluation = match call {
             Call::ReportTelemetry(_) => self.report(params)?.gas().0,
             Call::SubmitJob { .. } => self.job()?.gas().0,
-            Call::Transfer { .. } | Call::RegisterHost { .. } | Call::DeliverAnswer { .. } => {
+            Call::RegisterCapacity { .. } if params.audits.is_some() => self.capacity(params)?.gas().0,
+            // Refused before anything is evaluated.
+            Call::RegisterCapacity { .. } => 0,
+            Call::Transfer { .. }
+            | Call::RegisterHost { .. }
+            | Call::DeliverAnswer { .. }
+            | Call::SetPolicy(_)
+            | Call::AnchorDeployment { .. }
+            | Call::UpdateStatus { .. }
+            | Call::OpenAnchor(_) => {
                 return Ok(Gas(gas::TRANSACTION));
             }
         };
         Ok(proven(evaluation))
     }
 
-    /// The gas of the largest transaction: a report, whose list is the longest.
+    /// The gas of the largest transaction: a report, whose list is the longest, or a capacity.
     pub(crate) fn largest_call(&self, params: &Params) -> Result<Gas, Abort> {
-        Ok(proven(self.report(params)?.gas().0.max(self.job()?.gas().0)))
+        let capacity = if params.audits.is_some() { self.capacity(params)?.gas().0 } else { 0 };
+        Ok(proven(self.report(params)?.gas().0.max(self.job()?.gas().0).max(capacity)))
     }
 
     /// What a job's owner pays in advance: every attempt at its largest.

@@ -55,6 +55,32 @@ pub enum Code {
     Unavailable = 22,
     /// Answers are taken into the pool from the ParaTime's key managers only.
     NotAKeyManager = 23,
+    /// The account does not govern this ParaTime.
+    NotGovernance = 24,
+    /// The account is not among those who may submit jobs.
+    NotASubmitter = 25,
+    /// The job names no image, or none that is shown to be on the list.
+    ImageNotAllowed = 26,
+    /// There is no such job.
+    UnknownJob = 27,
+    /// The job is not placed.
+    NotPlaced = 28,
+    /// The account has no part in the job.
+    NotTheOwner = 29,
+    /// The job has an anchor already.
+    AlreadyAnchored = 30,
+    /// The job has no anchor yet.
+    NotAnchored = 31,
+    /// The status does not come after the one before it.
+    StatusNotNext = 32,
+    /// The acknowledgement is not one that host and owner signed for this job, or does not open its anchor.
+    BadAcknowledgement = 33,
+    /// This ParaTime has no audits.
+    NoAudits = 34,
+    /// The host has no capacity under this key.
+    NoCapacity = 35,
+    /// The host's stake is used up.
+    NoStake = 36,
 }
 
 /// An error with its code.

@@ -8,6 +8,11 @@ pub fn params() -> Vec<u8> {
     b"params".to_vec()
 }
 
+/// What governance may change beside the parameters.
+pub fn policy() -> Vec<u8> {
+    b"policy".to_vec()
+}
+
 /// What the last round left: its number, epoch, keys.
 pub fn meta() -> Vec<u8> {
     b"meta".to_vec()
@@ -33,6 +38,9 @@ pub const JOBS: &[u8] = b"job/";
 pub const PENDING: &[u8] = b"pending/";
 /// Prefix of decisions that wait for the decryption of `placed`, by ciphertext digest.
 pub const AWAITING: &[u8] = b"awaiting/";
+
+/// Prefix of the anchors of placed jobs.
+pub const DEPLOYMENTS: &[u8] = b"deployment/";
 
 /// An account.
 pub fn account(address: &Address) -> Vec<u8> {
@@ -87,6 +95,36 @@ pub fn decision_placed(id: &Digest) -> Vec<u8> {
 /// The position of a replica among the candidates of the job's last attempt, encrypted.
 pub fn decision_position(id: &Digest, replica: u8) -> Vec<u8> {
     [b"decision/".as_slice(), &id.0, b"/position/", &[replica]].concat()
+}
+
+/// The anchor and status of a placed job's replica.
+pub fn deployment(id: &Digest, replica: u8) -> Vec<u8> {
+    [DEPLOYMENTS, &id.0, b"/", &[replica]].concat()
+}
+
+/// A host's standing with audits.
+pub fn audit(host: &Address) -> Vec<u8> {
+    [b"audit/host/".as_slice(), &host.0].concat()
+}
+
+/// A part of a host's encrypted capacity.
+pub fn audit_capacity(host: &Address, part: u8) -> Vec<u8> {
+    [b"audit/capacity/".as_slice(), &host.0, b"/", &[part]].concat()
+}
+
+/// A host's newest report as it came, if there are audits.
+pub fn audit_report(host: &Address) -> Vec<u8> {
+    [b"audit/report/".as_slice(), &host.0].concat()
+}
+
+/// Whether a host's audited report is consistent, encrypted.
+pub fn audit_verdict(host: &Address) -> Vec<u8> {
+    [b"audit/verdict/".as_slice(), &host.0].concat()
+}
+
+/// An audit that waits for its decryption.
+pub fn audit_awaiting(cipher: &Digest) -> Vec<u8> {
+    [b"audit/awaiting/".as_slice(), &cipher.0].concat()
 }
 
 /// A place in the queue: by tier, then first come first served.

@@ -23,19 +23,23 @@
 //! Start with [`model`] and [`mod@reference`], then [`circuit`]; [`tx`] and [`Scheduler`] are what the node sees.
 //! [`openb`] and [`cluster`] are for host clients and demonstrations.
 
+pub mod anchors;
 mod answers;
+pub mod audit;
 mod calls;
 pub mod circuit;
 pub mod cluster;
 mod costs;
 mod decisions;
 pub mod error;
+pub mod images;
 pub mod instances;
 pub mod keys;
 pub mod model;
 pub mod openb;
 pub mod params;
 mod paratime;
+pub mod policy;
 mod query;
 pub mod records;
 pub mod reference;
@@ -43,10 +47,14 @@ pub mod reference;
 mod tests;
 pub mod tx;
 
+pub use anchors::{Acknowledgement, Countersigned, Progress, SignedAcknowledgement};
+pub use audit::{AuditRules, Capacity};
 pub use calls::job_id;
 pub use decisions::{entropy, sample};
 pub use error::Code;
+pub use images::{ImageClaim, ImageTree};
 pub use model::{Policy, Replication, Report, Request, Spread};
 pub use params::{Genesis, GenesisAccount, Params};
 pub use paratime::{KIND, Scheduler};
+pub use policy::{ClusterPolicy, ImageRule, PolicyChange, SubmitterRule};
 pub use tx::{Call, EncryptedList, Purpose, SignedTx, Transaction, TxBody, metadata};

@@ -159,6 +159,12 @@ pub enum QuantityError {
         /// In this unit.
         unit: &'static str,
     },
+    /// None of what every machine has some of.
+    #[error("{field} is less than one unit; such a machine cannot be offered")]
+    None {
+        /// Which.
+        field: &'static str,
+    },
     /// A report without a score that the ParaTime's parameters ask for.
     #[error("the report has no score for policy {0}, which this ParaTime has enabled")]
     MissingScore(&'static str),

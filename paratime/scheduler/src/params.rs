@@ -1,5 +1,6 @@
 //! The parameters that genesis fixes, and the state of round 0.
 
+use crate::audit::AuditRules;
 use crate::circuit::MAX_CANDIDATES;
 use crate::keys;
 use crate::model::Policy;
@@ -52,6 +53,12 @@ pub struct Params {
     pub max_pending_jobs: u32,
     /// Who decrypts.
     pub key_managers: KeyManagers,
+    /// Who may change the policy; nobody if it is left out.
+    #[serde(default)]
+    pub governance: Option<Address>,
+    /// How reports are audited; not at all if it is left out.
+    #[serde(default)]
+    pub audits: Option<AuditRules>,
 }
 
 /// One account of the genesis document.
@@ -95,6 +102,8 @@ impl Params {
             max_hosts: 4_096,
             max_pending_jobs: 10_000,
             key_managers,
+            governance: None,
+            audits: None,
         }
     }
 
@@ -120,6 +129,9 @@ impl Params {
         within("tiers", self.tiers, 1, u8::MAX)?;
         within("max_hosts", self.max_hosts, 1, MAX_HOSTS)?;
         within("max_pending_jobs", self.max_pending_jobs, 1, MAX_PENDING_JOBS)?;
+        if let Some(audits) = &self.audits {
+            audits.check()?;
+        }
         let managers = self.key_managers.parties.len();
         within("key_managers.parties (their number)", managers, 1, usize::from(u16::MAX))?;
         within("key_managers.threshold", usize::from(self.key_managers.threshold), 0, managers.saturating_sub(1))

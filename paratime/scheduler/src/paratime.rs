@@ -1,5 +1,6 @@
 //! The scheduling ParaTime as the runtime sees it: admission, planning, execution.
 
+use crate::audit::state as audit;
 use crate::calls::{Apply, Done, Halt, Rules, collect, credit};
 use crate::costs::{Programs, fee};
 use crate::decisions;
@@ -7,6 +8,7 @@ use crate::error::{Code, refuse};
 use crate::keys;
 use crate::model::Replication;
 use crate::params::{self, Params};
+use crate::policy::ClusterPolicy;
 use crate::query;
 use crate::records::{self, Meta, get, put, put_account};
 use crate::tx::{MAX_NONCES_AHEAD, SignedTx};
@@ -47,13 +49,14 @@ impl Scheduler {
         fhe: Option<&dyn FheBackend>,
     ) -> Result<TxInfo, Halt> {
         let tx = SignedTx::open(bytes, chain, &self.id)?;
-        let (params, sender) = (records::params(view)?, tx.sender());
+        let (params, policy, sender) = (records::params(view)?, ClusterPolicy::of(view)?, tx.sender());
         let meta: Option<Meta> = get(view, &keys::meta())?;
         // The last executed round may lie an epoch back, so the list may be bound to one that this state has not seen:
         // execution checks exactly, this bound only keeps the pool from what is far off.
         let epochs = meta.as_ref().map(|m| (m.epoch.saturating_sub(1), m.epoch.next().next()));
         let rules = Rules {
             params: &params,
+            policy: &policy,
             programs: &self.programs,
             chain: *chain,
             paratime: self.id,
@@ -198,6 +201,19 @@ impl RoundRun<'_, '_> {
         Ok(output)
     }
 
+    /// The audits come first: they look at the reports as they are at the round's start. Their seeds count from the end
+    /// of the numbers, those of transactions and decisions from the beginning.
+    fn audits(&mut self, state: &mut Overlay<'_>, drawn: &[Address]) -> Result<(), Abort> {
+        for (index, host) in (0u64..).zip(drawn) {
+            let (index, with) = (u64::MAX.saturating_sub(index), (self.rules.params, &self.scheduler.programs));
+            let (gas, events) =
+                audit::audit(state, with, self.context, &mut self.evaluator, index, host).map_err(must_not_fail)?;
+            self.gas = self.gas.saturating_add(gas.0);
+            self.events.extend(events);
+        }
+        Ok(())
+    }
+
     fn decisions(
         &mut self,
         state: &mut Overlay<'_>,
@@ -251,7 +267,8 @@ impl ParaTime for Scheduler {
     fn least_batch_gas(&self, parameters: &serde_json::Value) -> Result<Gas, String> {
         let params = params::parse(parameters)?.params;
         let largest = self.programs.largest_call(&params).map_err(|e| e.to_string())?;
-        Ok(params.max_decision_gas.saturating_add(largest.0))
+        let audits = self.programs.most_audits(&params).map_err(|e| e.to_string())?;
+        Ok(params.max_decision_gas.saturating_add(audits.0).saturating_add(largest.0))
     }
 
     fn check_tx(
@@ -275,7 +292,10 @@ impl ParaTime for Scheduler {
         limit: Gas,
     ) -> Result<Plan, Abort> {
         let params: Params = records::params(view)?;
-        let (_, mut gas) = decisions::select(view, &self.programs, &params, context)?;
+        let (_, decisions) = decisions::select(view, &self.programs, &params, context)?;
+        let drawn = audit::select(view, &params, &self.programs, context)?;
+        let audits = audit::planned_gas(&self.programs, &params, &drawn)?;
+        let mut gas = decisions.saturating_add(audits.0);
         let mut take = 0usize;
         for bytes in candidates.iter().take(MAX_BATCH_TXS) {
             let Ok(tx) = SignedTx::open(bytes, &context.chain, &self.id) else { break };
@@ -301,8 +321,9 @@ impl ParaTime for Scheduler {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Execution, Abort> {
         let txs = self.open_batch(context, batch)?;
-        let params = records::params(view)?;
+        let (params, policy) = (records::params(view)?, ClusterPolicy::of(view)?);
         let (selected, _) = decisions::select(view, &self.programs, &params, context)?;
+        let drawn = audit::select(view, &params, &self.programs, context)?;
         let mut state = Overlay::new(view);
         // A message from the consensus layer is a deposit to its caller; its data means nothing here.
         for message in &context.in_messages {
@@ -311,6 +332,7 @@ impl ParaTime for Scheduler {
         decisions::keep_anchors(&mut state, context)?;
         let rules = Rules {
             params: &params,
+            policy: &policy,
             programs: &self.programs,
             chain: context.chain,
             paratime: self.id,
@@ -320,6 +342,7 @@ impl ParaTime for Scheduler {
         };
         let evaluator = Evaluator::new(fhe, context, cancelled);
         let mut run = RoundRun { scheduler: self, rules, context, evaluator, events: Vec::new(), gas: Gas::ZERO };
+        run.audits(&mut state, &drawn)?;
         let mut results = Vec::with_capacity(txs.len());
         for ((index, tx), bytes) in (0u64..).zip(&txs).zip(batch) {
             if cancelled() {

@@ -1,7 +1,11 @@
 //! Read-only questions, answered in JSON. Amounts are decimal strings: they do not fit a JSON number.
 
+use crate::anchors::Deployment;
+use crate::audit::HostAudit;
+use crate::audit::state::standing;
 use crate::decisions;
 use crate::keys;
+use crate::policy::ClusterPolicy;
 use crate::records::{self, Host, Job, Meta, get, open, suffix};
 use parallax_primitives::{Address, Amount, Digest};
 use parallax_state::{StateError, StateView};
@@ -9,7 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 /// The questions there are.
-const METHODS: [&str; 7] = ["params", "account", "host", "hosts", "job", "jobs", "pending_decryptions"];
+const METHODS: [&str; 9] =
+    ["params", "policy", "account", "host", "hosts", "job", "jobs", "deployment", "pending_decryptions"];
 /// Most jobs in one answer.
 const MAX_PAGE: usize = 1_000;
 
@@ -32,6 +37,21 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
             let (round, epoch) = meta.map_or((0, 0), |m| (m.round.0, m.epoch.0));
             Ok(json!({ "params": params, "round": round, "epoch": epoch, "fees": fees.to_string() }))
         }
+        "policy" => {
+            let (params, policy) = (records::params(view).map_err(text)?, ClusterPolicy::of(view).map_err(text)?);
+            Ok(json!({
+                "version": policy.version,
+                "governance": params.governance,
+                "images": policy.images,
+                "submitters": policy.submitters,
+                "policies": params.policies,
+                "tiers": params.tiers,
+                "freshness_rounds": params.freshness_rounds,
+                "candidates_per_decision": params.candidates_per_decision,
+                "host_stake": params.host_stake.to_string(),
+                "audits": params.audits,
+            }))
+        }
         "account" => {
             let address: Address = parameter(parameters, "address")?;
             let account = records::account(view, &address).map_err(text)?;
@@ -41,11 +61,13 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
         "host" => {
             let address: Address = parameter(parameters, "address")?;
             let host: Option<Host> = get(view, &keys::host(&address)).map_err(text)?;
-            Ok(host.map_or(Json::Null, |host| host_json(&address, &host)))
+            let audits = standing(view, &address).map_err(text)?;
+            Ok(host.map_or(Json::Null, |host| host_json(&address, &host, &audits)))
         }
         "hosts" => {
             let hosts = decisions::hosts(view).map_err(text)?;
-            Ok(hosts.iter().map(|(address, host)| host_json(address, host)).collect())
+            let shown = |(address, host)| Ok(host_json(address, host, &standing(view, address).map_err(text)?));
+            hosts.iter().map(|(address, host)| (address, host)).map(shown).collect()
         }
         "job" => {
             let id: Digest = parameter(parameters, "id")?;
@@ -53,6 +75,13 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
             Ok(job.map_or(Json::Null, |job| job_json(&id, &job)))
         }
         "jobs" => jobs(view, parameters),
+        "deployment" => {
+            let id: Digest = parameter(parameters, "job")?;
+            let given = parameters.get("replica").is_some_and(|v| !v.is_null());
+            let replica: u8 = if given { parameter(parameters, "replica")? } else { 0 };
+            let found: Option<Deployment> = get(view, &keys::deployment(&id, replica)).map_err(text)?;
+            Ok(found.map_or(Json::Null, |found| deployment_json((&id, replica), &found)))
+        }
         "pending_decryptions" => {
             let mut out = Vec::new();
             for (key, value) in view.scan(keys::AWAITING).map_err(text)? {
@@ -85,7 +114,7 @@ fn jobs(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
     Ok(Json::Array(out))
 }
 
-fn host_json(address: &Address, host: &Host) -> Json {
+fn host_json(address: &Address, host: &Host, audits: &HostAudit) -> Json {
     json!({
         "address": address,
         "name": host.name,
@@ -93,7 +122,36 @@ fn host_json(address: &Address, host: &Host) -> Json {
         "zone": host.zone,
         "peer_id": host.peer_id,
         "stake": host.stake.to_string(),
+        "audits": {
+            "capacity": audits.capacity.map(|c| json!({ "round": c.round, "key_id": c.key_id, "price": c.price })),
+            "audited": audits.audits,
+            "false_reports": audits.false_reports,
+            "slashed": audits.slashed.to_string(),
+            "pending": audits.pending,
+        },
         "report": host.report.map(|r| json!({ "number": r.number, "round": r.round, "key_id": r.key_id })),
+    })
+}
+
+fn deployment_json((job, replica): (&Digest, u8), found: &Deployment) -> Json {
+    let opened = found.opened.map(|o| {
+        json!({
+            "host": o.host,
+            "image": o.image,
+            "status": o.status,
+            "by": o.by,
+            "round": o.round,
+            "claimed": o.claimed,
+        })
+    });
+    json!({
+        "job": job,
+        "replica": replica,
+        "anchor": found.anchor,
+        "anchored": found.anchored,
+        "status": found.status,
+        "updated": found.updated,
+        "opened": opened,
     })
 }
 
@@ -119,6 +177,7 @@ fn job_json(id: &Digest, job: &Job) -> Json {
         "replicas": job.replication.count,
         "spread": job.replication.spread,
         "gang": job.replication.gang,
+        "image": job.image,
         "status": job.status.name(),
         "submitted": job.submitted,
         "attempts": job.attempts,

@@ -5,7 +5,7 @@ use crate::model::{Policy, Replication};
 use crate::params::Params;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::MAX_VALUE_BYTES;
-use parallax_primitives::{Address, Amount, Digest, Epoch, Height, KeyId, Nonce, Round, decode, encode};
+use parallax_primitives::{Address, Amount, Digest, Epoch, Height, ImageDigest, KeyId, Nonce, Round, decode, encode};
 use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
 
 /// The stored form of a record.
@@ -135,6 +135,8 @@ pub struct Job {
     pub tier: u8,
     /// How many hosts it wants.
     pub replication: Replication,
+    /// What it runs, if it says so; on the list of images, if there is one.
+    pub image: Option<ImageDigest>,
     /// The round that took it.
     pub submitted: Round,
     /// The consensus height that its round followed.

@@ -1,7 +1,10 @@
 //! Transactions: form, signature, and the metadata to which encrypted lists are bound.
 
+use crate::anchors::{Countersigned, Progress};
 use crate::error::{Code, refuse};
+use crate::images::{ImageClaim, MAX_PROOF_NODES};
 use crate::model::{MAX_REPLICAS, Policy, Replication};
+use crate::policy::PolicyChange;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::{MAX_COMMITTEE, MAX_PARATIME_TX_BYTES};
 use parallax_primitives::{
@@ -25,6 +28,8 @@ pub enum Purpose {
     Telemetry,
     /// [`Call::SubmitJob`].
     Job,
+    /// [`Call::RegisterCapacity`].
+    Capacity,
 }
 
 /// The metadata to which a list's proof of knowledge is bound: a list copied to another sender, purpose, chain,
@@ -84,11 +89,42 @@ pub enum Call {
         tier: u8,
         /// How many hosts it wants.
         replication: Replication,
+        /// What it runs, with the proof that it is on the list of images. Public. Without a list it may be left out.
+        image: Option<ImageClaim>,
     },
     /// Whether an attempt placed its job, as the key managers signed it: `threshold + 1` equal answers. Free.
     DeliverAnswer {
         /// The answers.
         answers: Vec<SignedAnswer>,
+    },
+    /// Governance changes the policy, from the next round on.
+    SetPolicy(PolicyChange),
+    /// A placed job's owner leaves the digest of a replica's job, image, host and salt; see [`crate::anchors`].
+    AnchorDeployment {
+        /// The job.
+        job: Digest,
+        /// Which of its replicas, counted from 0.
+        replica: u8,
+        /// The digest.
+        anchor: Digest,
+    },
+    /// A placed job's owner says how far a replica has come.
+    UpdateStatus {
+        /// The job.
+        job: Digest,
+        /// Which of its replicas.
+        replica: u8,
+        /// How far.
+        status: Progress,
+    },
+    /// A dispute: owner or host shows what both signed.
+    OpenAnchor(Box<Countersigned>),
+    /// What a host has, encrypted, and its public price: what its reports are held against. See [`crate::audit`].
+    RegisterCapacity {
+        /// The capacity.
+        capacity: EncryptedList,
+        /// The price of the policy COST.
+        price: u8,
     },
 }
 
@@ -190,10 +226,21 @@ impl Call {
                 length("bytes of the peer id", peer_id.len(), MAX_PEER_ID_BYTES)
             }
             Self::DeliverAnswer { answers } => length("number of answers", answers.len(), MAX_COMMITTEE),
-            Self::SubmitJob { replication, .. } => {
+            Self::SubmitJob { replication, image, .. } => {
+                let nodes = image.as_ref().map_or(0, |claim| claim.proof.len());
+                if nodes > MAX_PROOF_NODES {
+                    let text = format!("the proof of the image has {nodes} nodes, at most {MAX_PROOF_NODES}");
+                    return Err(refuse(Code::BadField, text));
+                }
                 length("number of replicas", replication.count.into(), MAX_REPLICAS.into())
             }
-            Self::Transfer { .. } | Self::ReportTelemetry(_) => Ok(()),
+            Self::SetPolicy(change) => change.check_fields(),
+            Self::Transfer { .. }
+            | Self::ReportTelemetry(_)
+            | Self::AnchorDeployment { .. }
+            | Self::UpdateStatus { .. }
+            | Self::OpenAnchor(_)
+            | Self::RegisterCapacity { .. } => Ok(()),
         }
     }
 

@@ -104,6 +104,7 @@ impl Clients {
                     policy: Policy::Pack,
                     tier: byte(&mut self.rng, 2),
                     replication: Default::default(),
+                    image: None,
                 })
             }
             _ => {

@@ -21,7 +21,8 @@ use parallax_runtime::{ClientCipher, Execution, ParaTime, RoundContext, access};
 use parallax_scheduler::cluster::{Machine, Models, request, sample};
 use parallax_scheduler::records::{self, Job};
 use parallax_scheduler::{
-    Call, EncryptedList, Genesis, GenesisAccount, Params, Policy, Purpose, Scheduler, TxBody, job_id, keys, metadata,
+    Call, EncryptedList, Genesis, GenesisAccount, Params, Policy, Purpose, Replication, Scheduler, TxBody, job_id,
+    keys, metadata,
 };
 use parallax_state::{Batch, Changes, Database, Namespace, StateView, Tree};
 use rand::SeedableRng;
@@ -235,7 +236,7 @@ impl World {
 }
 
 pub(crate) fn submit(request: EncryptedList) -> Call {
-    Call::SubmitJob { request, policy: Policy::Pack, tier: 0, replication: Default::default() }
+    Call::SubmitJob { request, policy: Policy::Pack, tier: 0, replication: Replication::default(), image: None }
 }
 
 pub(crate) fn v1(proof: &PlacementProofV1) -> PlacementProof {

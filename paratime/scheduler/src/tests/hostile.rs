@@ -23,7 +23,7 @@ fn admission(net: &Net, tx: &[u8]) -> Option<u32> {
 }
 
 /// Refused at admission, and voids a batch.
-fn void(net: &Net, tx: &[u8], code: Code) {
+pub(super) fn void(net: &Net, tx: &[u8], code: Code) {
     assert_eq!(admission(net, tx), Some(code as u32), "{code:?}");
     let done = net.scheduler.execute(&net.state, &net.context(), &[tx.to_vec()], &net.backend, &|| false);
     assert!(matches!(done, Err(Abort::InvalidBatch(_))), "{code:?}: {done:?}");
@@ -31,7 +31,7 @@ fn void(net: &Net, tx: &[u8], code: Code) {
 
 /// Refused at admission and in a batch, where it costs its sender `gas` and its nonce if that is not zero, and where an
 /// honest transaction beside it goes through.
-fn refused(net: &mut Net, sender: &SecretKey, tx: Vec<u8>, code: Code, gas: u64) {
+pub(super) fn refused(net: &mut Net, sender: &SecretKey, tx: Vec<u8>, code: Code, gas: u64) {
     assert_eq!(admission(net, &tx), Some(code as u32), "{code:?}");
     let before = net.account(sender);
     let honest = net.tx(&client(70), Call::Transfer { to: address(&client(71)), amount: Amount(1) });
@@ -116,7 +116,7 @@ fn nonces_and_money_are_checked_before_anything_is_charged() {
 const ONE: Replication = Replication { count: 1, spread: Spread::None, gang: false };
 
 fn job_call(list: EncryptedList) -> Call {
-    Call::SubmitJob { request: list, policy: Policy::Pack, tier: 0, replication: ONE }
+    Call::SubmitJob { request: list, policy: Policy::Pack, tier: 0, replication: ONE, image: None }
 }
 
 #[test]
@@ -220,16 +220,19 @@ fn registration_policy_tier_and_limits_are_checked() {
     refused(&mut net, &stranger, tx, Code::NotAHost, base);
     let list = net.list(&stranger, Purpose::Job, &[0; 10]);
     for policy in [Policy::Spread, Policy::Cost, Policy::PriorityRoundRobin] {
-        let tx = net.tx(&stranger, Call::SubmitJob { request: list.clone(), policy, tier: 0, replication: ONE });
+        let tx = net
+            .tx(&stranger, Call::SubmitJob { request: list.clone(), policy, tier: 0, replication: ONE, image: None });
         refused(&mut net, &stranger, tx, Code::PolicyNotEnabled, base);
     }
-    let tx = net.tx(&stranger, Call::SubmitJob { request: list, policy: Policy::Pack, tier: 3, replication: ONE });
+    let tx = net
+        .tx(&stranger, Call::SubmitJob { request: list, policy: Policy::Pack, tier: 3, replication: ONE, image: None });
     refused(&mut net, &stranger, tx, Code::BadField, base);
     let call = |net: &Net, count, gang| Call::SubmitJob {
         request: net.list(&stranger, Purpose::Job, &[0; 10]),
         policy: Policy::Pack,
         tier: 0,
         replication: Replication { count, spread: Spread::None, gang },
+        image: None,
     };
     for count in [0, MAX_REPLICAS + 1] {
         let body = net.body(&stranger, call(&net, count, false));

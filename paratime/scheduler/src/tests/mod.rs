@@ -1,4 +1,7 @@
+mod audits;
 mod circuit;
+mod deployments;
 mod hostile;
 mod network;
+mod policy;
 mod rounds;

@@ -168,7 +168,8 @@ impl Net {
 
     pub(super) fn job(&mut self, key: &SecretKey, request: &Request, tier: u8) -> Vec<u8> {
         let list = self.list(key, Purpose::Job, &request.digits().expect("it is in range"));
-        self.tx(key, Call::SubmitJob { request: list, policy: Policy::Pack, tier, replication: Replication::default() })
+        let replication = Replication::default();
+        self.tx(key, Call::SubmitJob { request: list, policy: Policy::Pack, tier, replication, image: None })
     }
 
     /// A job of tier 0 by any policy, of any number of replicas.
@@ -180,7 +181,7 @@ impl Net {
         replication: Replication,
     ) -> Vec<u8> {
         let list = self.list(key, Purpose::Job, &request.digits().expect("it is in range"));
-        self.tx(key, Call::SubmitJob { request: list, policy, tier: 0, replication })
+        self.tx(key, Call::SubmitJob { request: list, policy, tier: 0, replication, image: None })
     }
 
     /// Executes a round as a committee does: admission, plan, execution twice, and the state moves on.

@@ -458,7 +458,7 @@ proptest! {
             let spread = if zones { Spread::Zone } else { Spread::None };
             let replication = Replication { count, spread, gang };
             let list = net.list(&client(n), Purpose::Job, &wish.digits().expect("it is in range"));
-            let call = Call::SubmitJob { request: list, policy: policies[policy], tier, replication };
+            let call = Call::SubmitJob { request: list, policy: policies[policy], tier, replication, image: None };
             batch.push(net.tx(&client(n), call));
             jobs.insert(id_of(n, 0), (wish, policies[policy], replication));
         }
