@@ -17,8 +17,9 @@
 //! one. The epoch's beacon is part of a sample's entropy: a decision that is put off past the end of an epoch has
 //! another sample.
 //!
-//! It is not a cluster manager: it names a host, and starting the workload is between owner and host. Not here yet:
-//! contestable reports, acknowledgements of hosts.
+//! It is not a cluster manager: it names a host, and starting the workload is between owner and host.
+//! What the two sign to each other and what the chain gets of it is in [`anchors`]; how hosts are held to their reports
+//! in [`audit`]; which images run and who may submit in [`policy`].
 //!
 //! Start with [`model`] and [`mod@reference`], then [`circuit`]; [`tx`] and [`Scheduler`] are what the node sees.
 //! [`openb`] and [`cluster`] are for host clients and demonstrations.

@@ -104,7 +104,7 @@ impl Shape {
 
 /// The stored ciphertexts of a capacity: the digits as they came, then for each policy with a quotient `a G Cm`,
 /// `a G Cc`, `c Y` and `D` in one.
-pub(crate) fn capacity_outputs(policies: &[Policy]) -> Vec<InputKind> {
+pub fn capacity_outputs(policies: &[Policy]) -> Vec<InputKind> {
     let raw = InputKind::Stored { blocks: CAPACITY_DIGITS, max: 15 };
     let shapes = policies.iter().filter_map(|p| shape(*p));
     let numbers = shapes.map(|s| InputKind::Stored { blocks: u16::try_from(s.blocks()).unwrap_or(u16::MAX), max: 3 });
@@ -115,7 +115,7 @@ pub(crate) fn capacity_outputs(policies: &[Policy]) -> Vec<InputKind> {
 ///
 /// # Errors
 /// None for the policies that there are.
-pub(crate) fn capacity_program(policies: &[Policy]) -> Result<Program, ProgramError> {
+pub fn capacity_program(policies: &[Policy]) -> Result<Program, ProgramError> {
     let mut b = ProgramBuilder::new();
     let list = b.input(InputKind::Proven { blocks: CAPACITY_DIGITS });
     b.output(list.clone());
@@ -164,7 +164,7 @@ struct Reported {
 ///
 /// # Errors
 /// None for the policies that there are.
-pub(crate) fn audit_program(policies: &[Policy], price: u8) -> Result<Program, ProgramError> {
+pub fn audit_program(policies: &[Policy], price: u8) -> Result<Program, ProgramError> {
     let mut b = ProgramBuilder::new();
     let scored: Vec<Policy> = policies.iter().copied().filter(|p| p.is_scored()).collect();
     let count = u16::try_from(scored.len()).unwrap_or(u16::MAX);

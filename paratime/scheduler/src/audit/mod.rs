@@ -19,7 +19,7 @@
 //!
 //! Start with [`is_consistent`], then `circuit`; `state` holds the transitions.
 
-pub(crate) mod circuit;
+pub mod circuit;
 pub(crate) mod state;
 mod statement;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::anchors::{Acknowledgement, Countersigned, Deployment, Progress, Signe
 use crate::error::Code;
 use crate::records::get;
 use crate::tx::Call;
-use crate::{Request, job_id, keys};
+use crate::{Policy, Replication, Request, Spread, job_id, keys};
 use parallax_primitives::{ChainContext, Digest, ImageDigest, ParaTimeId, Round, SecretKey};
 use parallax_runtime::{ParaTime, gas};
 
@@ -231,6 +231,31 @@ fn only_the_owner_of_a_placed_job_anchors_it_and_only_once() {
     let waiting = job_id(CHAIN, paratime(), address(&client(12)), 0);
     let tx = p.net.tx(&client(12), Call::AnchorDeployment { job: waiting, replica: 0, anchor });
     refused(&mut p.net, &client(12), tx, Code::NotPlaced, gas::TRANSACTION);
+}
+
+#[test]
+fn every_replica_has_an_anchor_of_its_own() {
+    let (mut net, _, _) = Net::with_sample(|_| ());
+    let two = Replication { count: 2, spread: Spread::None, gang: true };
+    let tx = net.job_of(&client(10), &Request { latency: 15, ..Request::default() }, Policy::Pack, two);
+    net.run_ok(&[tx]);
+    net.run(&[]);
+    net.answer_decided();
+    let job = job_id(CHAIN, paratime(), address(&client(10)), 0);
+    let anchors = [Digest([1; 32]), Digest([2; 32])];
+    for (replica, anchor) in (0u8..).zip(anchors) {
+        let tx = net.tx(&client(10), Call::AnchorDeployment { job, replica, anchor });
+        net.run_ok(&[tx]);
+    }
+    let tx = net.tx(&client(10), Call::UpdateStatus { job, replica: 1, status: Progress::Failed });
+    net.run_ok(&[tx]);
+    for (replica, status) in [(0, "accepted"), (1, "failed")] {
+        let asked = serde_json::json!({ "job": job, "replica": replica });
+        let shown = net.scheduler.query(&net.state, "deployment", &asked).expect("it is public");
+        assert_eq!(shown["status"], status);
+    }
+    let tx = net.tx(&client(10), Call::AnchorDeployment { job, replica: 2, anchor: anchors[0] });
+    refused(&mut net, &client(10), tx, Code::BadField, gas::TRANSACTION);
 }
 
 #[test]
