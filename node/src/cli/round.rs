@@ -329,8 +329,11 @@ async fn compare_traces(args: CompareArgs) -> Result<()> {
     if let Some(effort) = dispute.effort {
         let _ = writeln!(
             out,
-            "\nthe node asked evaluated {} programs with {} PBS and took over {} that would have cost {}",
-            effort.evaluated, effort.spent_pbs, effort.replayed, effort.saved_pbs
+            "\nthe node asked spent {} PBS on {} of {} programs; what it took over would have cost {}",
+            effort.spent_pbs,
+            effort.evaluated,
+            effort.evaluated.saturating_add(effort.replayed),
+            effort.saved_pbs
         );
     }
     print(&out)
@@ -401,4 +404,98 @@ fn compared(asked: &Asked, record: &Divergence, votes: &[Vote]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parallax_primitives::{ChainContext, Height, SecretKey, merkle};
+    use parallax_rounds::{Commitment, SignedCommitment};
+    use parallax_runtime::{Trace, TraceLeaf};
+
+    const CHAIN: ChainContext = ChainContext(Digest([7; 32]));
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_seed([n + 1; 32])
+    }
+
+    fn trace(outputs: &[u8]) -> Trace {
+        let leaf = |n: &u8| TraceLeaf { opcode: format!("table.map [{n}]"), inputs: vec![], output: Digest([*n; 32]) };
+        Trace { leaves: outputs.iter().map(leaf).collect() }
+    }
+
+    /// A report with a vote for each trace, of nodes named `compute-0` and on.
+    fn asked(traces: &[&Trace]) -> Asked {
+        let id = ParaTimeId::named("test");
+        let empty = Digest::ZERO;
+        let vote = |(n, trace): (u8, &&Trace)| {
+            let outcome = Outcome::Success {
+                io_root: empty,
+                state_root: empty,
+                trace_root: trace.root(),
+                messages_hash: empty,
+                in_messages_hash: empty,
+                in_messages_count: 0,
+            };
+            let commitment =
+                Commitment { node: key(n).public(), proposal: empty, round: Round(3), previous_hash: empty, outcome };
+            let commitment = SignedCommitment::sign(commitment, vec![], CHAIN, id, &key(n));
+            Committed { height: Height(9), seat: "worker".to_owned(), commitment }
+        };
+        let report = RoundReport {
+            paratime: id,
+            round: Round(3),
+            from: Height(5),
+            to: Height(9),
+            block: None,
+            proposals: vec![],
+            votes: (0..).zip(traces).map(vote).collect(),
+            events: vec![],
+        };
+        let names = (0..traces.len() as u8).map(|n| (key(n).public(), format!("compute-{n}"))).collect();
+        Asked { rpc: Client::new("http://127.0.0.1:1").unwrap(), id, report, names }
+    }
+
+    #[test]
+    fn a_node_is_meant_by_its_name_or_by_how_its_id_begins() {
+        let honest = trace(&[1, 2]);
+        let asked = asked(&[&honest, &honest]);
+        assert_eq!(asked.node("compute-1").unwrap(), key(1).public());
+        let id = key(0).public().to_string();
+        assert_eq!(asked.node(&id).unwrap(), key(0).public());
+        assert_eq!(asked.node(&id[..10]).unwrap(), key(0).public());
+        let error = asked.node("compute-7").unwrap_err().to_string();
+        assert!(error.contains("no node compute-7 committed in round 3") && error.contains("compute-0"), "{error}");
+        assert!(asked.node("0x").is_err(), "too few digits to mean anyone");
+    }
+
+    #[test]
+    fn a_comparison_names_the_operation_and_says_when_none_is_to_blame() {
+        let (honest, wrong) = (trace(&[1, 2, 3]), trace(&[1, 5, 6]));
+        let asked = asked(&[&honest, &wrong]);
+        let votes = asked.votes();
+        let found = |n: u8, trace: &Trace| {
+            let proof = merkle::prove(&trace.digests(), 1).unwrap();
+            Found { nodes: vec![key(n).public()], leaf: Some(ProvenLeaf { leaf: trace.leaves[1].clone(), proof }) }
+        };
+        let compared_trace =
+            |vote: &Vote| ComparedTrace { node: vote.node, trace_root: vote.trace_root, leaves: Some(3) };
+        let mut record = Divergence {
+            round: Round(3),
+            proposal: Digest::ZERO,
+            traces: votes.iter().map(compared_trace).collect(),
+            agreed: 1,
+            found: vec![found(0, &honest), found(1, &wrong)],
+        };
+        assert_eq!(record.verify(), Ok(()));
+        let text = compared(&asked, &record, &votes);
+        for part in ["operation 1 is the first that differs", "compute-1", "table.map [5]", "operation  1 of 3"] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        record.found.clear();
+        record.agreed = 3;
+        let text = compared(&asked, &record, &votes);
+        assert!(text.contains("agree in all 3 operations"), "{text}");
+        assert!(text.contains("some do not follow from their own trace"), "{text}");
+    }
 }
