@@ -1,0 +1,384 @@
+//! The table.
+//!
+//! In round 1 the worker of rank 0 is `compute-1` where there are two workers (in round 2 `compute-0`, and so on), and
+//! `compute-2` where there are three: `rank(i, r) = (r + i) mod W`. Rounds begin only with work, so the first transfer is
+//! round 1. A fault that is bound to round 1 therefore makes its node the scheduler, or another worker, by its number.
+
+/// The sizes of a row's network. The block interval is that of `run`.
+pub(crate) struct Shape {
+    pub(crate) validators: u16,
+    pub(crate) workers: u16,
+    pub(crate) backups: u16,
+    pub(crate) stragglers: u16,
+    /// Blocks a round without FHE work may take.
+    pub(crate) round_timeout: u64,
+    /// The longest time from one round to the next without work, in blocks.
+    pub(crate) round_interval: Option<u64>,
+    /// Blocks in an epoch; `None`: so many that none ends.
+    pub(crate) epoch: Option<u64>,
+    /// Whether nodes can be cut off.
+    pub(crate) links: bool,
+}
+
+/// Two workers, one backup: the smallest committee that can decide a dispute.
+const SMALL: Shape = Shape {
+    validators: 1,
+    workers: 2,
+    backups: 1,
+    stragglers: 0,
+    round_timeout: 12,
+    round_interval: None,
+    epoch: None,
+    links: false,
+};
+/// Three backups, so that one of them can be outvoted.
+const WIDE: Shape = Shape { backups: 3, ..SMALL };
+/// Three workers of which one may be late.
+const LATE: Shape = Shape { workers: 3, stragglers: 1, ..SMALL };
+
+/// What a row does, in order.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    /// Transfers, each in a round of its own.
+    Transfer(u32),
+    /// A transfer that is submitted and not waited for; what waits is waited for by the next [`Step::Transfer`].
+    Submit,
+    /// A host registers and sends one encrypted report: the row's FHE work.
+    Report,
+    /// Transfers until an epoch has ended.
+    NextEpoch,
+    /// Waits until an event like this has been seen.
+    Await(&'static str),
+    /// SIGKILL, and the nodes stay down.
+    Down(&'static [&'static str]),
+    /// They are started again.
+    Up(&'static [&'static str]),
+    /// Cuts nodes off from all others.
+    Isolate(&'static [&'static str]),
+    /// Cuts the chain in two halves neither of which can decide: no block may come until they are joined again.
+    Halt(&'static [&'static str]),
+    /// Joins what was cut off.
+    Heal,
+    /// SIGKILL of nodes chosen by the seed, one after another while transfers go on.
+    KillSome(u32),
+}
+
+/// One scenario and what must come of it. Events are matched as `name attribute=value ...`; nodes go by their names.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) faults: &'static [(&'static str, &'static str)],
+    pub(crate) steps: &'static [Step],
+    /// Events that must occur.
+    pub(crate) must: &'static [&'static str],
+    /// Events that must not occur.
+    pub(crate) never: &'static [&'static str],
+    /// Who is slashed, by how much and for what: exactly these.
+    pub(crate) slashed: &'static [(&'static str, u128, &'static str)],
+    /// Who is charged for liveness and why: exactly these, each once or more.
+    pub(crate) charged: &'static [(&'static str, &'static str)],
+    /// Rounds that fail: exactly so many, or with `None` at least one.
+    pub(crate) failed: Option<usize>,
+    /// Words that the log of a node must contain.
+    pub(crate) logs: &'static [(&'static str, &'static str)],
+    /// Whether nodes must have died, and been started again, at least so often in all.
+    pub(crate) deaths: u32,
+    /// Whether it is in the default suite.
+    pub(crate) default: bool,
+}
+
+/// A row in which nothing happens; the others say what differs.
+const ROW: Row = Row {
+    name: "",
+    shape: SMALL,
+    faults: &[],
+    steps: &[Step::Transfer(1)],
+    must: &[],
+    never: &[],
+    slashed: &[],
+    charged: &[],
+    failed: Some(0),
+    logs: &[],
+    deaths: 0,
+    default: false,
+};
+
+/// A tenth of a node's stake of a million.
+const TENTH: u128 = 100_000;
+const WRONG: &str = "wrong-result";
+
+/// Every row.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "honest",
+        steps: &[Step::Transfer(2)],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped"],
+        default: true,
+        ..ROW
+    },
+    Row {
+        name: "dishonest worker",
+        faults: &[("compute-0", "wrong-root@1")],
+        must: &["rounds.discrepancy cause=votes", "rounds.finalized scheduler=compute-1 discrepancy=true"],
+        slashed: &[("compute-0", TENTH, WRONG)],
+        default: true,
+        ..ROW
+    },
+    Row {
+        name: "dishonest scheduler",
+        faults: &[("compute-1", "wrong-root-scheduler@1")],
+        must: &["rounds.discrepancy cause=votes", "rounds.failed round=1 reason=scheduler-wrong"],
+        slashed: &[("compute-1", TENTH, WRONG)],
+        failed: Some(1),
+        default: true,
+        ..ROW
+    },
+    Row {
+        name: "runaway scheduler",
+        faults: &[("compute-1", "runaway@1")],
+        must: &["rounds.proposal_dropped round=1", "rounds.finalized round=1 scheduler=compute-0 discrepancy=false"],
+        charged: &[("compute-1", "scheduler-silent")],
+        ..ROW
+    },
+    Row {
+        name: "bogus transactions",
+        faults: &[("compute-1", "bogus-transactions@1")],
+        must: &["rounds.proposal_dropped round=1", "rounds.finalized round=1 scheduler=compute-0 discrepancy=false"],
+        charged: &[("compute-1", "scheduler-silent")],
+        default: true,
+        ..ROW
+    },
+    Row {
+        name: "invalid batch root",
+        faults: &[("compute-1", "invalid-batch-root@1")],
+        must: &[
+            "refused call=rounds.announce signer=compute-1",
+            "rounds.announced round=1 scheduler=compute-0 rank=1",
+            "rounds.finalized round=1 scheduler=compute-0 discrepancy=false",
+        ],
+        never: &["rounds.announced round=1 scheduler=compute-1"],
+        ..ROW
+    },
+    Row {
+        name: "straggling worker",
+        faults: &[("compute-0", "straggler@1")],
+        must: &["rounds.discrepancy cause=timeout", "rounds.finalized round=1 scheduler=compute-1 discrepancy=true"],
+        charged: &[("compute-0", "worker-absent")],
+        ..ROW
+    },
+    Row {
+        name: "straggling scheduler",
+        faults: &[("compute-1", "straggler@1")],
+        must: &[
+            "rounds.proposal_dropped round=1",
+            "rounds.discrepancy cause=timeout",
+            "rounds.finalized round=1 scheduler=compute-0 discrepancy=true",
+        ],
+        charged: &[("compute-1", "scheduler-silent"), ("compute-1", "worker-absent")],
+        ..ROW
+    },
+    Row {
+        name: "straggling worker and backup",
+        shape: WIDE,
+        faults: &[("compute-0", "straggler@1"), ("compute-3", "straggler@1")],
+        must: &["rounds.discrepancy cause=timeout", "rounds.finalized round=1 discrepancy=true"],
+        charged: &[("compute-0", "worker-absent")],
+        ..ROW
+    },
+    Row {
+        name: "straggling worker within S",
+        shape: LATE,
+        faults: &[("compute-0", "straggler@1")],
+        must: &["rounds.finalized round=1 scheduler=compute-2 discrepancy=false"],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped"],
+        charged: &[("compute-0", "worker-absent")],
+        ..ROW
+    },
+    Row {
+        name: "straggling scheduler within S",
+        shape: LATE,
+        faults: &[("compute-2", "straggler@1")],
+        must: &["rounds.proposal_dropped round=1", "rounds.finalized round=1 scheduler=compute-0 discrepancy=false"],
+        never: &["rounds.discrepancy"],
+        charged: &[("compute-2", "scheduler-silent"), ("compute-2", "worker-absent")],
+        ..ROW
+    },
+    Row {
+        name: "failing worker",
+        faults: &[("compute-0", "failure@1")],
+        must: &["rounds.discrepancy cause=failures", "rounds.finalized round=1 scheduler=compute-1 discrepancy=true"],
+        charged: &[("compute-0", "failure")],
+        default: true,
+        ..ROW
+    },
+    Row {
+        name: "failing scheduler",
+        faults: &[("compute-1", "failure@1")],
+        must: &[
+            "refused call=rounds.commit signer=compute-1",
+            "rounds.proposal_dropped round=1",
+            "rounds.finalized round=1 scheduler=compute-0",
+        ],
+        charged: &[("compute-1", "scheduler-silent"), ("compute-1", "failure")],
+        ..ROW
+    },
+    Row {
+        name: "pre-emption",
+        faults: &[("compute-0", "preempt"), ("compute-1", "preempt")],
+        steps: &[Step::Transfer(4)],
+        must: &[
+            "refused call=rounds.announce signer=compute-0",
+            "refused call=rounds.announce signer=compute-1",
+            "rounds.announced rank=0",
+        ],
+        never: &["rounds.announced rank=1"],
+        ..ROW
+    },
+    Row {
+        name: "dishonest backup",
+        shape: WIDE,
+        faults: &[("compute-0", "failure@1"), ("compute-3", "wrong-root-backup@1")],
+        must: &["rounds.discrepancy cause=failures", "rounds.finalized round=1 discrepancy=true"],
+        slashed: &[("compute-3", TENTH, WRONG)],
+        charged: &[("compute-0", "failure")],
+        ..ROW
+    },
+    Row {
+        name: "two wrong in different ways",
+        shape: WIDE,
+        faults: &[("compute-0", "wrong-root@1"), ("compute-3", "wrong-root-backup@1")],
+        must: &["rounds.discrepancy cause=votes", "rounds.finalized round=1 scheduler=compute-1 discrepancy=true"],
+        slashed: &[("compute-0", TENTH, WRONG), ("compute-3", TENTH, WRONG)],
+        ..ROW
+    },
+    Row {
+        name: "cheat at the end of an epoch",
+        shape: Shape { round_timeout: 6, epoch: Some(80), ..SMALL },
+        faults: &[("compute-0", "epoch-cheat")],
+        steps: &[Step::NextEpoch],
+        must: &["rounds.discrepancy cause=votes", "rounds.epoch_transition"],
+        slashed: &[("compute-0", TENTH, WRONG)],
+        failed: Some(0),
+        ..ROW
+    },
+    Row {
+        name: "tampering relay",
+        shape: WIDE,
+        faults: &[("compute-4", "tamper-relay")],
+        steps: &[Step::Transfer(6)],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped"],
+        logs: &[("compute-4", "node.fault_tampers"), ("compute-0", "network.peer_banned")],
+        ..ROW
+    },
+    Row {
+        name: "all workers down",
+        shape: Shape { round_interval: Some(40), ..SMALL },
+        steps: &[
+            Step::Transfer(1),
+            Step::Down(&["compute-0", "compute-1"]),
+            Step::Submit,
+            Step::Await("rounds.failed reason=no-proposal"),
+            Step::Up(&["compute-0", "compute-1"]),
+            Step::Transfer(1),
+        ],
+        must: &["rounds.failed reason=no-proposal"],
+        charged: &[("compute-0", "no-proposal"), ("compute-1", "no-proposal")],
+        failed: None,
+        ..ROW
+    },
+    Row {
+        name: "all backups down",
+        shape: WIDE,
+        faults: &[("compute-1", "wrong-root@2")],
+        steps: &[
+            Step::Transfer(1),
+            Step::Down(&["compute-2", "compute-3", "compute-4"]),
+            // Round 2 fails, and round 3 takes its transactions.
+            Step::Transfer(1),
+            Step::Up(&["compute-2", "compute-3", "compute-4"]),
+        ],
+        must: &["rounds.discrepancy round=2 cause=votes", "rounds.failed round=2 reason=timeout"],
+        charged: &[("compute-2", "backup-absent"), ("compute-3", "backup-absent"), ("compute-4", "backup-absent")],
+        failed: Some(1),
+        ..ROW
+    },
+    Row {
+        name: "kill -9 of a worker at every step",
+        faults: &[
+            ("compute-0", "crash-at=before-persist+after-publish-proposal+before-store-result+after-submit-commitment"),
+            ("compute-1", "crash-at=after-persist+before-submit-announce+after-store-result+before-commit-state"),
+        ],
+        steps: &[Step::Transfer(6)],
+        never: &["staking.slashed"],
+        deaths: 8,
+        ..ROW
+    },
+    Row {
+        name: "kill -9 of workers and backup at every other step",
+        faults: &[
+            (
+                "compute-0",
+                "crash-at=before-propose+after-submit-announce+before-start-execution+after-fetch-transactions",
+            ),
+            (
+                "compute-1",
+                "crash-at=after-propose+before-publish-proposal+after-start-execution+before-submit-commitment",
+            ),
+            (
+                "compute-2",
+                "crash-at=before-fetch-result+after-fetch-result+before-fetch-transactions+after-commit-state",
+            ),
+        ],
+        steps: &[Step::Transfer(6)],
+        never: &["staking.slashed"],
+        deaths: 12,
+        ..ROW
+    },
+    Row {
+        name: "kill -9 of any node at any time",
+        shape: Shape { validators: 4, ..WIDE },
+        steps: &[Step::Transfer(1), Step::KillSome(6)],
+        never: &["staking.slashed"],
+        deaths: 6,
+        ..ROW
+    },
+    Row {
+        name: "a worker and a validator cut off, healed",
+        shape: Shape { validators: 4, links: true, ..SMALL },
+        steps: &[
+            Step::Transfer(1),
+            Step::Isolate(&["validator-0", "compute-0"]),
+            Step::Transfer(2),
+            Step::Heal,
+            Step::Transfer(1),
+        ],
+        ..ROW
+    },
+    Row {
+        name: "the chain cut in halves, healed",
+        shape: Shape { validators: 4, links: true, ..SMALL },
+        steps: &[
+            Step::Transfer(1),
+            Step::Halt(&["validator-0", "validator-1", "compute-1"]),
+            Step::Heal,
+            Step::Transfer(1),
+        ],
+        ..ROW
+    },
+    Row {
+        name: "corrupt ciphertext to a syncing peer",
+        faults: &[("compute-0", "corrupt-blob")],
+        steps: &[Step::Report],
+        never: &["rounds.discrepancy"],
+        logs: &[("compute-0", "node.fault_corrupts"), ("compute-2", "worker.peer_sent_a_corrupt_ciphertext")],
+        ..ROW
+    },
+    Row {
+        name: "one flipped ciphertext bit",
+        faults: &[("compute-0", "flip-bit")],
+        steps: &[Step::Report],
+        must: &["rounds.discrepancy cause=votes"],
+        slashed: &[("compute-0", TENTH, WRONG)],
+        ..ROW
+    },
+];

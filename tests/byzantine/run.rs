@@ -1,0 +1,477 @@
+//! Carries out a row and compares what came of it with what must.
+
+use crate::observe::{Observer, POLL, Told, asked};
+use crate::replay::{self, Executed};
+use crate::rows::{Row, Shape, Step};
+use eyre::{Result, ensure, eyre};
+use parallax_consensus_app::tx::Role;
+use parallax_genesis::{AccountKey, GenesisDocument};
+use parallax_localnet::fixture::NODE_STAKE;
+use parallax_localnet::{Fixture, Localnet, Running, StartOptions};
+use parallax_network::peer_id_of;
+use parallax_node::client::SchedulerClient;
+use parallax_node::light;
+use parallax_primitives::{Amount, Digest, Nonce};
+use parallax_rpc::{ConsensusApiClient, NodeApiClient, ParaTimeApiClient, ProofBundle};
+use parallax_scheduler::{Call, Purpose, Report};
+use rand::{Rng as _, SeedableRng as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Milliseconds from one block to the next.
+const BLOCK_MS: u64 = 250;
+/// Blocks that a rank has to announce: three seconds, which an honest node keeps to on a busy machine.
+const PROPOSER_TIMEOUT: u64 = 12;
+/// How long a round may take, failed rounds and restarts before it included.
+const ROUND: Duration = Duration::from_secs(180);
+/// How long something may take to show.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a chain that is cut in halves is watched for a block.
+const WATCHED: Duration = Duration::from_secs(4);
+/// Bootstraps that a replica is expected to work off in a block, and the most in a batch: one report.
+const PBS_PER_BLOCK: u64 = 4;
+const MAX_BATCH_PBS: u64 = 40;
+
+/// The head of the table.
+pub(crate) fn header() {
+    line("SCENARIO", "ROUNDS", "DISPUTES", "SLASHED", "CHARGED FOR LIVENESS", "TIME", "");
+}
+
+fn line(name: &str, rounds: &str, disputes: &str, slashed: &str, charged: &str, time: &str, end: &str) {
+    println!("{name:<51} {rounds:<18} {disputes:<20} {slashed:<38} {charged:<52} {time:>6}  {end}");
+}
+
+fn fixture(shape: &Shape) -> Fixture {
+    let one_batch = MAX_BATCH_PBS.div_ceil(PBS_PER_BLOCK);
+    // An epoch holds ten of the longest deadlines; where one must end soon, batches are small.
+    let max_batch_pbs = if shape.epoch.is_some() { PBS_PER_BLOCK * 2 } else { MAX_BATCH_PBS };
+    Fixture {
+        chain_id: "parallax-byzantine".to_owned(),
+        validators: shape.validators,
+        compute: shape.workers + shape.backups,
+        workers: shape.workers,
+        backups: shape.backups,
+        accounts: 4,
+        block_interval_ms: BLOCK_MS,
+        pbs_per_block: PBS_PER_BLOCK,
+        max_batch_pbs,
+        jobs_per_round: 1,
+        epoch_blocks: Some(shape.epoch.unwrap_or((shape.round_timeout + one_batch) * 10 + 10_000)),
+        stragglers: shape.stragglers,
+        proposer_timeout: PROPOSER_TIMEOUT,
+        round_timeout: shape.round_timeout,
+        max_round_interval: shape.round_interval,
+        links: shape.links,
+        ..Fixture::default()
+    }
+}
+
+/// Runs a row and prints its line. False: something was not as it must be.
+pub(crate) async fn row(row: &Row, program: &Path, seed: u64) -> bool {
+    let begun = Instant::now();
+    let dir = tempfile::tempdir().expect("a directory for the localnet");
+    let outcome = carried_out(row, program, seed, &dir.path().join("net")).await;
+    let seconds = format!("{:.1} s", begun.elapsed().as_secs_f64());
+    let wrong = match outcome {
+        Ok(Shown { rounds, disputes, slashed, charged, wrong }) => {
+            let end = if wrong.is_empty() { "ok" } else { "FAILED" };
+            line(row.name, &rounds, &disputes, &slashed, &charged, &seconds, end);
+            wrong
+        }
+        Err(error) => {
+            line(row.name, "", "", "", "", &seconds, "FAILED");
+            vec![format!("{error:#}")]
+        }
+    };
+    if wrong.is_empty() {
+        return true;
+    }
+    let dir = dir.keep();
+    for wrong in wrong {
+        println!("    {wrong}");
+    }
+    println!("    PARALLAX_SEED={seed}; the nodes' logs are in {}", dir.join("net/logs").display());
+    false
+}
+
+/// A line of the table, and what was not as it must be.
+struct Shown {
+    rounds: String,
+    disputes: String,
+    slashed: String,
+    charged: String,
+    wrong: Vec<String>,
+}
+
+async fn carried_out(row: &Row, program: &Path, seed: u64, dir: &Path) -> Result<Shown> {
+    let faults = row.faults.iter().map(|(node, kind)| format!("{node}={kind}").parse()).collect::<Result<_, String>>();
+    let options =
+        StartOptions { program: program.to_owned(), faults: faults.map_err(|e| eyre!(e))?, ..StartOptions::new(dir)? };
+    let running = Localnet::start(fixture(&row.shape), options).await?;
+    let outcome = tokio::time::timeout(ROUND * 3, driven(row, &running, seed)).await;
+    running.stop().await;
+    outcome.map_err(|_| eyre!("it did not end within {:?}", ROUND * 3))?
+}
+
+async fn driven(row: &Row, running: &Running, seed: u64) -> Result<Shown> {
+    let mut driver = Driver::new(row, running, seed).await?;
+    for step in row.steps {
+        driver.step(step).await?;
+    }
+    // The chain goes on.
+    driver.step(&Step::Transfer(2)).await?;
+    driver.compare(row).await
+}
+
+struct Driver<'a> {
+    running: &'a Running,
+    observer: Observer,
+    client: SchedulerClient,
+    accounts: Vec<AccountKey>,
+    random: rand::rngs::StdRng,
+    /// Transactions submitted so far, and those of them that are not executed yet.
+    sent: BTreeMap<Digest, Vec<u8>>,
+    waiting: Vec<Digest>,
+    /// After the last transfer that was submitted.
+    next_nonce: Nonce,
+    transferred: u128,
+    executed: Executed,
+    /// Nodes that are down.
+    down: BTreeSet<String>,
+    encrypted: bool,
+}
+
+impl<'a> Driver<'a> {
+    async fn new(row: &Row, running: &'a Running, seed: u64) -> Result<Self> {
+        let plan = running.plan();
+        // Nodes that do nothing wrong and stay up are asked first.
+        let troubled = |name: &str| {
+            let named = |names: &[&str]| names.contains(&name);
+            row.faults.iter().any(|(node, _)| *node == name)
+                || row.steps.iter().any(|step| match step {
+                    Step::Down(names) | Step::Isolate(names) | Step::Halt(names) => named(names),
+                    _ => false,
+                })
+        };
+        let (mut good, bad): (Vec<_>, Vec<_>) =
+            plan.nodes.iter().filter(|n| n.role == Role::Compute).partition(|n| !troubled(&n.name));
+        good.extend(bad);
+        let urls: Vec<String> = good.iter().map(|n| n.rpc_url()).collect();
+        Ok(Self {
+            running,
+            observer: Observer::new(running)?,
+            client: SchedulerClient::connect_any(&urls).await?,
+            accounts: plan.accounts.iter().map(parallax_localnet::Account::load).collect::<Result<_, _>>()?,
+            random: rand::rngs::StdRng::seed_from_u64(seed),
+            sent: BTreeMap::new(),
+            waiting: vec![],
+            next_nonce: Nonce(0),
+            transferred: 0,
+            executed: BTreeMap::new(),
+            down: BTreeSet::new(),
+            encrypted: false,
+        })
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Transfer(count) => {
+                for _ in 0..*count {
+                    self.submit_transfer().await?;
+                    self.settle().await?;
+                }
+            }
+            Step::Submit => self.submit_transfer().await?,
+            Step::Report => self.report().await?,
+            Step::NextEpoch => {
+                let epoch = || async { Ok(NodeApiClient::status(self.observer.rpc()).await?.epoch) };
+                let before = asked(epoch).await?;
+                while asked(|| async { Ok(NodeApiClient::status(self.observer.rpc()).await?.epoch) }).await? == before {
+                    self.submit_transfer().await?;
+                    self.settle().await?;
+                }
+            }
+            Step::Await(pattern) => self.seen(pattern).await?,
+            Step::Down(names) => {
+                for name in *names {
+                    self.running.down(name)?;
+                    self.down.insert((*name).to_owned());
+                }
+                self.gone(names).await?;
+            }
+            Step::Up(names) => {
+                for name in *names {
+                    self.running.up(name)?;
+                    self.down.remove(*name);
+                }
+                tokio::time::sleep(POLL * 2).await;
+                self.running.wait_ready().await?;
+            }
+            Step::Isolate(names) => self.running.isolate(names)?,
+            Step::Halt(names) => self.halt(names).await?,
+            Step::Heal => self.running.isolate(&[])?,
+            Step::KillSome(count) => {
+                for _ in 0..*count {
+                    let nodes: Vec<&str> = self.running.plan().nodes.iter().map(|n| n.name.as_str()).collect();
+                    let victim = nodes[self.random.gen_range(0..nodes.len())];
+                    let pause = self.random.gen_range(0..1_500);
+                    self.submit_transfer().await?;
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    self.running.kill(victim)?;
+                    self.settle().await?;
+                }
+                self.running.wait_ready().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the processes of these nodes have ended.
+    async fn gone(&self, names: &[&str]) -> Result<()> {
+        let begun = Instant::now();
+        while self.running.nodes().iter().any(|n| names.contains(&n.name.as_str()) && n.pid.is_some()) {
+            ensure!(begun.elapsed() < PATIENCE, "{names:?} did not end");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Cuts the chain in halves and sees that neither decides a block.
+    async fn halt(&self, names: &[&str]) -> Result<()> {
+        self.running.isolate(names)?;
+        // What both halves had before may still be decided.
+        tokio::time::sleep(WATCHED / 2).await;
+        let heights = || async {
+            let mut heights = BTreeMap::new();
+            for node in self.running.plan().nodes.iter().filter(|n| n.role == Role::Validator) {
+                heights.insert(node.name.clone(), self.running.client(&node.name)?.health().await?.height);
+            }
+            Ok::<_, eyre::Report>(heights)
+        };
+        let before = asked(heights).await?;
+        tokio::time::sleep(WATCHED).await;
+        let after = asked(heights).await?;
+        ensure!(before == after, "half of the validators decided blocks: {before:?}, then {after:?}");
+        Ok(())
+    }
+
+    async fn seen(&self, pattern: &str) -> Result<()> {
+        let begun = Instant::now();
+        let name = pattern.split(' ').next().unwrap_or_default();
+        while !self.observer.events(name).await?.iter().any(|told| told.fits(pattern)) {
+            ensure!(begun.elapsed() < PATIENCE, "this was not seen within {PATIENCE:?}: {pattern}");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// The account's next nonce, after what waits.
+    async fn next_nonce(&self, key: &AccountKey) -> Result<Nonce> {
+        let next = self.client.nonce(key.address()).await?;
+        Ok(next.max(self.next_nonce))
+    }
+
+    async fn submit(&mut self, key: &AccountKey, call: Call) -> Result<()> {
+        let nonce = self.next_nonce(key).await?;
+        let tx = self.client.sign(key, nonce, call);
+        let digest = self.client.submit(tx.clone()).await?;
+        self.next_nonce = nonce.next();
+        self.sent.insert(digest, tx);
+        self.waiting.push(digest);
+        Ok(())
+    }
+
+    async fn submit_transfer(&mut self) -> Result<()> {
+        let (from, to) = (self.accounts[0].clone(), self.accounts[1].address());
+        let amount = 1 + self.sent.len() as u128;
+        self.submit(&from, Call::Transfer { to, amount: Amount(amount) }).await?;
+        self.transferred += amount;
+        Ok(())
+    }
+
+    /// Waits until everything that was submitted is in a finalised round.
+    async fn settle(&mut self) -> Result<()> {
+        for digest in std::mem::take(&mut self.waiting) {
+            let result = self.client.wait(digest, ROUND).await?;
+            let bytes = self.sent.get(&digest).cloned().unwrap_or_default();
+            self.executed.insert((result.round, result.index), bytes);
+        }
+        Ok(())
+    }
+
+    /// A host registers and reports: 28 bootstraps for each replica.
+    async fn report(&mut self) -> Result<()> {
+        self.encrypted = true;
+        let host = self.accounts[2].clone();
+        let peer_id = peer_id_of(&host.public())?.to_bytes();
+        let name = "host".to_owned();
+        let register = Call::RegisterHost { name, organisation: "row".to_owned(), zone: 0, peer_id };
+        let tx = self.client.send(&host, register).await?;
+        self.client.wait(tx, ROUND).await?;
+        let cipher = Arc::new(self.client.cipher(&self.running.plan().keys)?);
+        let policies = self.client.params().policies.clone();
+        let scores = policies.iter().map(|policy| (*policy, 0)).collect();
+        let report = Report { cpu: 3, memory: 3, scores, ..Report::default() };
+        let list = self.client.encrypt(cipher, Purpose::Telemetry, host.address(), report.digits(&policies)?).await?;
+        let tx = self.client.send(&host, Call::ReportTelemetry(list)).await?;
+        self.client.wait(tx, ROUND).await?;
+        let hosts = self.client.hosts().await?;
+        ensure!(hosts.iter().any(|h| h.report.is_some_and(|r| r.number == 1)), "the report was not taken");
+        Ok(())
+    }
+
+    /// Reads what came of it all and compares.
+    async fn compare(mut self, row: &Row) -> Result<Shown> {
+        self.settle().await?;
+        let id = self.client.id();
+        let plan = self.running.plan();
+        let mut wrong = Vec::new();
+        let last = self.observer.last(id).await?;
+        for node in plan.nodes.iter().filter(|n| n.role == Role::Compute && !self.down.contains(&n.name)) {
+            if let Err(error) = self.has_root(&node.name, &last).await {
+                wrong.push(format!("{}: {error:#}", node.name));
+            }
+        }
+        let received = self.client.balance(self.accounts[1].address()).await?;
+        let expected = parallax_localnet::fixture::ACCOUNT_BALANCE.0 + self.transferred;
+        if received.0 != expected {
+            wrong.push(format!("the receiver has {received}, {expected} are right"));
+        }
+        let blocks = replay::chain(self.observer.rpc(), id).await?;
+        if !self.encrypted {
+            let genesis = GenesisDocument::load(&self.running.genesis())?;
+            if let Err(error) = replay::agrees(self.observer.rpc(), &genesis, id, &blocks, &self.executed).await {
+                wrong.push(format!("{error:#}"));
+            }
+        }
+        let mut events = self.observer.events("").await?;
+        events.extend(self.observer.refused().await?);
+        self.compare_events(row, &events, &mut wrong);
+        let slashed = self.compare_slashes(row, &events, &mut wrong).await?;
+        let charged = compare_charges(row, &events, &mut wrong);
+        self.compare_nodes(row, &mut wrong);
+        let kinds = self.observer.blocks(id).await?;
+        let failed = kinds.get("failed").copied().unwrap_or_default();
+        if row.failed.map_or(failed == 0, |exactly| exactly != failed) {
+            wrong.push(format!("{failed} rounds failed"));
+        }
+        if !wrong.is_empty() {
+            let shown = ["rounds.", "staking.", "liveness.", "refused", "election."];
+            wrong.extend(
+                events
+                    .iter()
+                    .map(Told::to_string)
+                    .filter(|t| shown.iter().any(|s| t.starts_with(s)))
+                    .map(|t| format!("  {t}")),
+            );
+        }
+        let rounds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        Ok(Shown { rounds: rounds.join(" "), disputes: disputes(&events), slashed, charged, wrong })
+    }
+
+    /// Whether a node's own tree leads to the root that consensus finalised, proven by the node.
+    async fn has_root(&self, name: &str, last: &parallax_rounds::ParaTimeBlock) -> Result<()> {
+        let trust = light::from_genesis(&GenesisDocument::load(&self.running.genesis())?)?;
+        let key = parallax_scheduler::keys::params();
+        let bundle = asked(|| async {
+            let rpc = self.running.client(name)?;
+            Ok(ParaTimeApiClient::proof(&rpc, self.client.id(), key.clone().into(), Some(last.round)).await?)
+        })
+        .await?;
+        bundle.verify(&trust)?;
+        let ProofBundle::V1(bundle) = bundle;
+        let root = bundle.paratime.map(|p| p.block.state_root);
+        ensure!(root == Some(last.state_root), "it proves root {root:?}, consensus finalised {}", last.state_root);
+        Ok(())
+    }
+
+    fn compare_events(&self, row: &Row, events: &[Told], wrong: &mut Vec<String>) {
+        for pattern in row.must {
+            if !events.iter().any(|told| told.fits(pattern)) {
+                wrong.push(format!("this did not happen: {pattern}"));
+            }
+        }
+        for pattern in row.never {
+            if let Some(told) = events.iter().find(|told| told.fits(pattern)) {
+                wrong.push(format!("this must not happen: {told}"));
+            }
+        }
+    }
+
+    /// Who lost stake, by the events and by the accounts, and where it went.
+    async fn compare_slashes(&self, row: &Row, events: &[Told], wrong: &mut Vec<String>) -> Result<String> {
+        let amount = |told: &Told| told.get("amount").parse::<u128>().unwrap_or_default();
+        let mut seen = Vec::new();
+        let (mut taken, mut paid, mut lost) = (0u128, 0u128, BTreeMap::<String, u128>::new());
+        for told in events {
+            if told.is("staking.slashed") {
+                seen.push((told.get("node").to_owned(), amount(told), told.get("reason").to_owned()));
+                taken += amount(told);
+                *lost.entry(told.get("entity").to_owned()).or_default() += amount(told);
+            } else if told.is("staking.reward") || told.is("staking.treasury") {
+                paid += amount(told);
+            }
+        }
+        seen.sort();
+        let mut expected: Vec<_> = row.slashed.iter().map(|(n, a, r)| ((*n).to_owned(), *a, (*r).to_owned())).collect();
+        expected.sort();
+        if seen != expected {
+            wrong.push(format!("slashed are {seen:?}, it should be {expected:?}"));
+        }
+        if taken != paid {
+            wrong.push(format!("{taken} were taken and {paid} paid out"));
+        }
+        for node in &self.running.plan().nodes {
+            let account = asked(|| async { Ok(self.observer.rpc().account(node.entity).await?) }).await?;
+            let expected = NODE_STAKE.0 - lost.get(&node.name).copied().unwrap_or_default();
+            if account.stake.0 != expected {
+                wrong.push(format!("the stake of {} is {}, it should be {expected}", node.name, account.stake));
+            }
+        }
+        Ok(or_dash(seen.iter().map(|(node, amount, reason)| format!("{node} {amount} {reason}")).collect()))
+    }
+
+    /// What the processes and their logs show.
+    fn compare_nodes(&self, row: &Row, wrong: &mut Vec<String>) {
+        for (node, words) in row.logs {
+            let log = self.running.plan().node(node).and_then(|n| std::fs::read_to_string(&n.log).ok());
+            if !log.is_some_and(|log| log.contains(words)) {
+                wrong.push(format!("the log of {node} does not say {words}"));
+            }
+        }
+        let deaths: u32 = self.running.nodes().iter().map(|n| n.restarts).sum();
+        if deaths < row.deaths {
+            wrong.push(format!("nodes died {deaths} times, {} at least were meant to", row.deaths));
+        }
+    }
+}
+
+/// Who was charged for liveness: exactly those of the row.
+fn compare_charges(row: &Row, events: &[Told], wrong: &mut Vec<String>) -> String {
+    let charges = events.iter().filter(|told| told.is("liveness.charged"));
+    let seen: BTreeSet<(&str, &str)> = charges.map(|told| (told.get("node"), told.get("reason"))).collect();
+    let expected: BTreeSet<(&str, &str)> = row.charged.iter().copied().collect();
+    if seen != expected {
+        wrong.push(format!("charged are {seen:?}, it should be {expected:?}"));
+    }
+    or_dash(seen.iter().map(|(node, reason)| format!("{node} {reason}")).collect())
+}
+
+/// What the detector did beyond clean rounds.
+fn disputes(events: &[Told]) -> String {
+    let mut all: BTreeMap<String, usize> = BTreeMap::new();
+    for told in events {
+        if told.is("rounds.discrepancy") {
+            *all.entry(told.get("cause").to_owned()).or_default() += 1;
+        } else if told.is("rounds.proposal_dropped") {
+            *all.entry("dropped".to_owned()).or_default() += 1;
+        }
+    }
+    or_dash(all.iter().map(|(what, count)| if *count > 1 { format!("{count} {what}") } else { what.clone() }).collect())
+}
+
+fn or_dash(parts: Vec<String>) -> String {
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+}
