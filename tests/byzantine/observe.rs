@@ -91,7 +91,8 @@ impl Observer {
     }
 
     fn name(&self, value: &str) -> String {
-        self.names.get(value).cloned().unwrap_or_else(|| value.to_owned())
+        let one = |text: &str| self.names.get(text).cloned().unwrap_or_else(|| text.to_owned());
+        value.split(',').map(one).collect::<Vec<_>>().join(",")
     }
 
     /// Every event so far whose name begins with this.

@@ -18,6 +18,8 @@ pub(crate) struct Shape {
     pub(crate) epoch: Option<u64>,
     /// Whether nodes can be cut off.
     pub(crate) links: bool,
+    /// Whether backups resume where workers began to differ.
+    pub(crate) resume: bool,
 }
 
 /// Two workers, one backup: the smallest committee that can decide a dispute.
@@ -30,9 +32,14 @@ const SMALL: Shape = Shape {
     round_interval: None,
     epoch: None,
     links: false,
+    resume: false,
 };
 /// Three backups, so that one of them can be outvoted.
 const WIDE: Shape = Shape { backups: 3, ..SMALL };
+/// Deadlines longer than a node takes to start again: a crash costs no round.
+const PATIENT: Shape = Shape { round_timeout: 400, ..SMALL };
+/// Deadlines that FHE work keeps on a busy machine.
+const SLOW: Shape = Shape { round_timeout: 120, ..SMALL };
 /// Three workers of which one may be late.
 const LATE: Shape = Shape { workers: 3, stragglers: 1, ..SMALL };
 
@@ -83,6 +90,8 @@ pub(crate) struct Row {
     pub(crate) logs: &'static [(&'static str, &'static str)],
     /// Whether nodes must have died, and been started again, at least so often in all.
     pub(crate) deaths: u32,
+    /// Whether the nodes must name the first operation on which workers differ.
+    pub(crate) named: bool,
     /// Whether it is in the default suite.
     pub(crate) default: bool,
 }
@@ -100,6 +109,7 @@ const ROW: Row = Row {
     failed: Some(0),
     logs: &[],
     deaths: 0,
+    named: false,
     default: false,
 };
 
@@ -192,6 +202,7 @@ pub(crate) const ROWS: &[Row] = &[
         must: &["rounds.finalized round=1 scheduler=compute-2 discrepancy=false"],
         never: &["rounds.discrepancy", "rounds.proposal_dropped"],
         charged: &[("compute-0", "worker-absent")],
+        default: true,
         ..ROW
     },
     Row {
@@ -224,7 +235,8 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "pre-emption",
-        faults: &[("compute-0", "preempt"), ("compute-1", "preempt")],
+        // From round 2 on: in an idle round, such as the first, every rank's window is open by the time work comes.
+        faults: &[("compute-0", "preempt@2.."), ("compute-1", "preempt@2..")],
         steps: &[Step::Transfer(4)],
         must: &[
             "refused call=rounds.announce signer=compute-0",
@@ -253,7 +265,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "cheat at the end of an epoch",
-        shape: Shape { round_timeout: 6, epoch: Some(80), ..SMALL },
+        shape: Shape { round_timeout: 6, epoch: Some(160), ..SMALL },
         faults: &[("compute-0", "epoch-cheat")],
         steps: &[Step::NextEpoch],
         must: &["rounds.discrepancy cause=votes", "rounds.epoch_transition"],
@@ -267,7 +279,7 @@ pub(crate) const ROWS: &[Row] = &[
         faults: &[("compute-4", "tamper-relay")],
         steps: &[Step::Transfer(6)],
         never: &["rounds.discrepancy", "rounds.proposal_dropped"],
-        logs: &[("compute-4", "node.fault_tampers"), ("compute-0", "network.peer_banned")],
+        logs: &[("compute-4", "node.fault_tampers"), ("compute-0", "peer.penalised"), ("compute-1", "peer.penalised")],
         ..ROW
     },
     Row {
@@ -304,6 +316,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "kill -9 of a worker at every step",
+        shape: PATIENT,
         faults: &[
             ("compute-0", "crash-at=before-persist+after-publish-proposal+before-store-result+after-submit-commitment"),
             ("compute-1", "crash-at=after-persist+before-submit-announce+after-store-result+before-commit-state"),
@@ -315,6 +328,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "kill -9 of workers and backup at every other step",
+        shape: PATIENT,
         faults: &[
             (
                 "compute-0",
@@ -336,7 +350,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "kill -9 of any node at any time",
-        shape: Shape { validators: 4, ..WIDE },
+        shape: Shape { validators: 4, ..PATIENT },
         steps: &[Step::Transfer(1), Step::KillSome(6)],
         never: &["staking.slashed"],
         deaths: 6,
@@ -352,6 +366,8 @@ pub(crate) const ROWS: &[Row] = &[
             Step::Heal,
             Step::Transfer(1),
         ],
+        must: &["rounds.discrepancy cause=timeout", "rounds.finalized round=2 scheduler=compute-1 discrepancy=true"],
+        charged: &[("compute-0", "worker-absent")],
         ..ROW
     },
     Row {
@@ -367,6 +383,8 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "corrupt ciphertext to a syncing peer",
+        shape: SLOW,
+        // The first peer that the backup asks.
         faults: &[("compute-0", "corrupt-blob")],
         steps: &[Step::Report],
         never: &["rounds.discrepancy"],
@@ -375,10 +393,23 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "one flipped ciphertext bit",
-        faults: &[("compute-0", "flip-bit")],
+        // The report is round 2, which compute-0 schedules.
+        shape: SLOW,
+        faults: &[("compute-1", "flip-bit")],
         steps: &[Step::Report],
-        must: &["rounds.discrepancy cause=votes"],
-        slashed: &[("compute-0", TENTH, WRONG)],
+        must: &["rounds.discrepancy round=2 cause=votes", "rounds.finalized round=2 discrepancy=true"],
+        slashed: &[("compute-1", TENTH, WRONG)],
+        named: true,
+        ..ROW
+    },
+    Row {
+        name: "one flipped ciphertext bit, backups resume",
+        shape: Shape { resume: true, ..SLOW },
+        faults: &[("compute-1", "flip-bit")],
+        steps: &[Step::Report],
+        must: &["rounds.discrepancy round=2 cause=votes", "rounds.finalized round=2 discrepancy=true"],
+        slashed: &[("compute-1", TENTH, WRONG)],
+        named: true,
         ..ROW
     },
 ];

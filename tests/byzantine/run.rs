@@ -11,7 +11,8 @@ use parallax_localnet::{Fixture, Localnet, Running, StartOptions};
 use parallax_network::peer_id_of;
 use parallax_node::client::SchedulerClient;
 use parallax_node::light;
-use parallax_primitives::{Amount, Digest, Nonce};
+use parallax_primitives::{Amount, Digest, Nonce, Round};
+use parallax_rounds::Resolution;
 use parallax_rpc::{ConsensusApiClient, NodeApiClient, ParaTimeApiClient, ProofBundle};
 use parallax_scheduler::{Call, Purpose, Report};
 use rand::{Rng as _, SeedableRng as _};
@@ -64,6 +65,7 @@ fn fixture(shape: &Shape) -> Fixture {
         round_timeout: shape.round_timeout,
         max_round_interval: shape.round_interval,
         links: shape.links,
+        resolution: if shape.resume { Resolution::Resume } else { Resolution::Full },
         ..Fixture::default()
     }
 }
@@ -348,7 +350,11 @@ impl<'a> Driver<'a> {
         }
         let mut events = self.observer.events("").await?;
         events.extend(self.observer.refused().await?);
-        self.compare_events(row, &events, &mut wrong);
+        compare_events(row, &events, &mut wrong);
+        let operation = if row.named { Some(self.named(&events).await) } else { None };
+        if let Some(Err(error)) = &operation {
+            wrong.push(format!("{error:#}"));
+        }
         let slashed = self.compare_slashes(row, &events, &mut wrong).await?;
         let charged = compare_charges(row, &events, &mut wrong);
         self.compare_nodes(row, &mut wrong);
@@ -368,7 +374,30 @@ impl<'a> Driver<'a> {
             );
         }
         let rounds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        Ok(Shown { rounds: rounds.join(" "), disputes: disputes(&events), slashed, charged, wrong })
+        let mut disputes = disputes(&events);
+        if let Some(Ok(operation)) = operation {
+            disputes = format!("{disputes}, operation {operation}");
+        }
+        Ok(Shown { rounds: rounds.join(" "), disputes, slashed, charged, wrong })
+    }
+
+    /// The index of the first operation on which workers differ, as a node found and proves it.
+    async fn named(&self, events: &[Told]) -> Result<u64> {
+        let told =
+            events.iter().find(|t| t.is("rounds.discrepancy")).ok_or_else(|| eyre!("there was no discrepancy"))?;
+        let round = Round(told.get("round").parse()?);
+        let proposal: Digest = told.get("proposal").parse().map_err(|e: String| eyre!(e))?;
+        asked(|| async {
+            for node in self.running.plan().nodes.iter().filter(|n| n.role == Role::Compute) {
+                let view = self.running.client(&node.name)?.dispute(self.client.id(), round, proposal).await?;
+                if let Some(found) = view.divergence.filter(|d| d.found.len() > 1) {
+                    found.verify()?;
+                    return Ok(found.agreed);
+                }
+            }
+            Err(eyre!("no node names the operation on which the workers differ"))
+        })
+        .await
     }
 
     /// Whether a node's own tree leads to the root that consensus finalised, proven by the node.
@@ -385,19 +414,6 @@ impl<'a> Driver<'a> {
         let root = bundle.paratime.map(|p| p.block.state_root);
         ensure!(root == Some(last.state_root), "it proves root {root:?}, consensus finalised {}", last.state_root);
         Ok(())
-    }
-
-    fn compare_events(&self, row: &Row, events: &[Told], wrong: &mut Vec<String>) {
-        for pattern in row.must {
-            if !events.iter().any(|told| told.fits(pattern)) {
-                wrong.push(format!("this did not happen: {pattern}"));
-            }
-        }
-        for pattern in row.never {
-            if let Some(told) = events.iter().find(|told| told.fits(pattern)) {
-                wrong.push(format!("this must not happen: {told}"));
-            }
-        }
     }
 
     /// Who lost stake, by the events and by the accounts, and where it went.
@@ -444,6 +460,19 @@ impl<'a> Driver<'a> {
         let deaths: u32 = self.running.nodes().iter().map(|n| n.restarts).sum();
         if deaths < row.deaths {
             wrong.push(format!("nodes died {deaths} times, {} at least were meant to", row.deaths));
+        }
+    }
+}
+
+fn compare_events(row: &Row, events: &[Told], wrong: &mut Vec<String>) {
+    for pattern in row.must {
+        if !events.iter().any(|told| told.fits(pattern)) {
+            wrong.push(format!("this did not happen: {pattern}"));
+        }
+    }
+    for pattern in row.never {
+        if let Some(told) = events.iter().find(|told| told.fits(pattern)) {
+            wrong.push(format!("this must not happen: {told}"));
         }
     }
 }

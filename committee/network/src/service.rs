@@ -229,6 +229,7 @@ impl Network {
     fn penalise(&mut self, peer: PeerId, penalty: Penalty) {
         let now = Instant::now();
         let points = self.scores.penalise(peer, penalty, now);
+        tracing::info!(%peer, ?penalty, points, "peer.penalised");
         self.swarm.behaviour_mut().gossip.set_application_score(&peer, -f64::from(points));
         if points >= limits::BAN_POINTS {
             tracing::warn!(%peer, ?penalty, seconds = limits::BAN_TIME.as_secs(), "peer.banned");
