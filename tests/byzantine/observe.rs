@@ -43,7 +43,7 @@ impl Told {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        let long = ["paratime", "state_root", "block", "proposal", "io_root", "trace_root"];
+        let long = ["paratime", "state_root", "block", "proposal", "io_root", "trace_root", "vote"];
         self.attributes
             .iter()
             .filter(|(name, _)| !long.contains(&name.as_str()))

@@ -364,7 +364,8 @@ impl<'a> Driver<'a> {
             wrong.push(format!("{failed} rounds failed"));
         }
         if !wrong.is_empty() {
-            let shown = ["rounds.", "staking.", "liveness.", "refused", "election."];
+            let shown =
+                ["rounds.", "staking.slashed", "staking.reward", "liveness.", "refused", "election.", "standing."];
             wrong.extend(
                 events
                     .iter()

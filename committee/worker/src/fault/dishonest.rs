@@ -14,8 +14,9 @@ use std::time::Duration;
 
 /// How often a straggler looks whether the deadline has passed.
 const POLL: Duration = Duration::from_millis(50);
-/// Blocks before the last possible announcement of an epoch from which `epoch-cheat` lies.
-const LAST_BLOCKS: u64 = 12;
+/// Blocks before the last possible announcement of an epoch from which `epoch-cheat` lies. Honest schedulers stop some
+/// blocks before that one, so that an announcement that is late still fits; a few rounds before that are among the last.
+const LAST_BLOCKS: u64 = 24;
 
 /// What has been signed dishonestly: sent again, it is the same.
 #[derive(Default)]
