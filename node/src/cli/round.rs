@@ -456,8 +456,9 @@ mod tests {
         Asked { rpc: Client::new("http://127.0.0.1:1").unwrap(), id, report, names }
     }
 
-    #[test]
-    fn a_node_is_meant_by_its_name_or_by_how_its_id_begins() {
+    // Under a runtime, because a client of the RPC may need one.
+    #[tokio::test]
+    async fn a_node_is_meant_by_its_name_or_by_how_its_id_begins() {
         let honest = trace(&[1, 2]);
         let asked = asked(&[&honest, &honest]);
         assert_eq!(asked.node("compute-1").unwrap(), key(1).public());
@@ -469,8 +470,8 @@ mod tests {
         assert!(asked.node("0x").is_err(), "too few digits to mean anyone");
     }
 
-    #[test]
-    fn a_comparison_names_the_operation_and_says_when_none_is_to_blame() {
+    #[tokio::test]
+    async fn a_comparison_names_the_operation_and_says_when_none_is_to_blame() {
         let (honest, wrong) = (trace(&[1, 2, 3]), trace(&[1, 5, 6]));
         let asked = asked(&[&honest, &wrong]);
         let votes = asked.votes();

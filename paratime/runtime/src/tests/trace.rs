@@ -135,5 +135,8 @@ fn the_form_of_a_leaf_and_of_a_root_is_pinned() {
     let (.., leaves) = honest();
     let first = Trace::leaf_digest(0, &leaves[0]);
     assert_eq!(first.to_string(), "0xdc03bc1e27ff2b1ee672d7dea2364357ff67feafb0118eb1fd2042e321a37386");
-    assert_eq!(Trace { leaves }.root().to_string(), "0xa9246c26e3dafcbbdf8a382e8a41677f0ed4a5c64a6daa0098be3f6ef107c72e");
+    assert_eq!(
+        Trace { leaves }.root().to_string(),
+        "0xa9246c26e3dafcbbdf8a382e8a41677f0ed4a5c64a6daa0098be3f6ef107c72e"
+    );
 }
