@@ -5,7 +5,7 @@
 use parallax_model::{Setup, Value, explore};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: model [--workers N] [--backups N] [--stragglers N] [--dual N] [--ranks N] [--window BLOCKS] \
+const USAGE: &str = "usage: model --suite | [--workers N] [--backups N] [--stragglers N] [--dual N] [--ranks N] [--window BLOCKS] \
     [--slash-from N] [--threads N] [--inbox] [--undisturbed] [--unreduced]\n\
     workers - stragglers must be at least 2; --dual seats that many workers among the backups too";
 
@@ -45,8 +45,24 @@ fn arguments(args: &[String]) -> Result<(Setup, usize), String> {
     Ok((setup, threads))
 }
 
+/// Explores the committees of the tests up to the first violation.
+fn suite() -> ExitCode {
+    for (what, setup) in Setup::suite() {
+        let report = explore(&setup, 2);
+        println!("{what}: {} states, {} steps", report.states, report.steps);
+        if let Some((property, path)) = report.violations.first() {
+            println!("BROKEN: {property}\n  {path}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args == ["--suite"] {
+        return suite();
+    }
     let (setup, threads) = match arguments(&args) {
         Ok(parsed) => parsed,
         Err(error) => {

@@ -76,6 +76,20 @@ impl Setup {
         }
     }
 
+    /// Committees that show every rule, the smallest first, with names.
+    pub fn suite() -> Vec<(&'static str, Self)> {
+        let values = vec![Value::Honest, Value::WrongA, Value::Phantom];
+        vec![
+            ("3 workers, no backup, every rank", Self { ranks: 3, ..Self::of(3, 0, 1) }),
+            ("2 workers, 1 backup, windows of 3 blocks", Self { window: 3, ..Self::of(2, 1, 0) }),
+            ("2 workers, 2 backups", Self::of(2, 2, 0)),
+            ("3 workers, 3 backups, a message waits", Self { inbox: true, values, slash_from: 2, ..Self::of(3, 3, 1) }),
+            ("3 workers, 3 backups, one in both", Self { dual: 1, ..Self::of(3, 3, 1) }),
+            ("3 workers, 3 backups, one straggler", Self::of(3, 3, 1)),
+            ("3 workers, 3 backups, no straggler", Self::of(3, 3, 0)),
+        ]
+    }
+
     fn parameters(&self) -> RoundParameters {
         RoundParameters {
             workers: u16::try_from(self.workers).unwrap(),
