@@ -208,7 +208,8 @@ impl World {
             let Ok(Transaction::V1(signed)) = Transaction::decode(bytes) else { continue };
             if let Err(error) = &receipt.outcome {
                 self.log.count(&format!("refused {}/{}", error.module, error.code));
-                self.log.say(self.now, height.0, "chain", || format!("{} refused: {error}", signed.body.call.name()));
+                let text = self.plain(&format!("{} refused: {error}", signed.body.call.name()));
+                self.log.say(self.now, height.0, "chain", || text);
                 continue;
             }
             self.see_call(&signed.body.call, &receipt.events);
@@ -271,7 +272,7 @@ impl World {
     fn see_event(&mut self, event: &Event) {
         let (height, now) = (self.height(), self.now);
         let text = self.told(event);
-        if let Some(text) = text {
+        if let Some(text) = text.map(|text| self.plain(&text)) {
             self.log.say(now, height.0, "chain", || text);
         }
         let reason = event.get("reason").or(event.get("cause")).unwrap_or_default().to_owned();
@@ -387,6 +388,29 @@ impl World {
         use crate::scenario::Byzantine::{EquivocatingProposals, InvalidBatchRoot, Preemption, Replay};
         let misleads = [EquivocatingProposals, InvalidBatchRoot, Preemption, Replay];
         self.scenario.byzantine.iter().any(|(_, kind)| misleads.contains(kind))
+    }
+
+    /// The text with names for the nodes and proposals in it, and what else is hexadecimal shortened.
+    fn plain(&self, text: &str) -> String {
+        const HEX: usize = 64;
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("0x") {
+            let (before, found) = rest.split_at(at);
+            out.push_str(before);
+            let digits = found.bytes().skip(2).take_while(u8::is_ascii_hexdigit).count();
+            let (token, after) = found.split_at(digits.saturating_add(2));
+            let node = token.parse::<NodeId>().ok().filter(|id| self.parties.index.contains_key(id));
+            let named = token.parse::<Digest>().ok().and_then(|d| self.checks.names.get(&d).cloned());
+            match (node.map(|id| self.parties.name(&id)), named) {
+                (Some(name), _) | (None, Some(name)) => out.push_str(&name),
+                (None, None) if digits >= HEX => out.push_str(token.get(..10).unwrap_or(token)),
+                (None, None) => out.push_str(token),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        out
     }
 
     /// A few words on an event, with names.
