@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod exhaustive;
+mod lessons;
 mod messages;
 mod properties;
 mod rounds;

@@ -145,6 +145,28 @@ fn pruning_drops_old_results_and_their_ciphertexts_and_nothing_else() {
     assert!(results.result(Round(256), &proposal).unwrap().is_some());
 }
 
+#[test]
+fn after_a_restart_each_of_several_paratimes_finds_its_own_rows_and_pruning_one_leaves_the_other() {
+    let store = Arc::new(MemoryStore::new());
+    let open = |name: &str| {
+        ResultStore::new(Database::open(Arc::<MemoryStore>::clone(&store)).unwrap(), ParaTimeId::named(name))
+    };
+    let proposal = Digest([9; 32]);
+    for (name, rounds) in [("a", [3u8, 4]), ("b", [1, 9])] {
+        for round in rounds {
+            open(name)
+                .put_execution(Round(u64::from(round)), proposal, &execution(round), &Replayed::default())
+                .unwrap();
+        }
+    }
+    let held = |name: &str| {
+        (0..12).filter(|round| open(name).result(Round(*round), &proposal).unwrap().is_some()).collect::<Vec<u64>>()
+    };
+    assert_eq!((held("a"), held("b")), (vec![3, 4], vec![1, 9]));
+    open("a").prune(Round(4)).unwrap();
+    assert_eq!((held("a"), held("b")), (vec![4], vec![1, 9]));
+}
+
 /// A leaf whose encoding has about this many bytes.
 fn leaf(n: u32, bytes: usize) -> TraceLeaf {
     TraceLeaf { opcode: format!("{n:0bytes$}"), inputs: vec![], output: Digest([3; 32]) }
