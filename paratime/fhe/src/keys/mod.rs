@@ -11,9 +11,13 @@
 //! | compute node | those, evaluation or exact evaluation, re-randomisation, known-answer inputs ([`EvaluationKeys`]) |
 //! | key manager (n = 1) | the secret key ([`SecretKeys`]) |
 //!
+//! One key set serves both backends: the manifest has the known answers of each profile. `cpu-fft` loads the evaluation
+//! part, `cpu-exact` the exact evaluation part instead: the same keys in tfhe's compressed form, 30 MB, expanded and
+//! transformed in a core-second.
+//!
 //! The evaluation part holds the keys in full, in tfhe's Fourier form. Measured on a two-core x86-64 machine with
 //! AVX-512: 181 MB on disk, 0.3 core-seconds (0.4 s) to verify and load,
-//! 184 MiB resident afterwards and 414 at the peak. In tfhe's compressed form it would be 60 MB and
+//! 184 MiB resident afterwards and 414 at the peak. From tfhe's compressed form it would
 //! take 1.6 s to expand, at the same peak of memory; five nodes that start on two cores have no time
 //! for that. `cargo run -p parallax-fhe --example costs` measures it all again.
 
