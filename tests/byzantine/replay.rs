@@ -66,6 +66,7 @@ pub(crate) async fn agrees(
                 time_ms: header.time_ms,
                 key_ids: vec![key],
                 in_messages: vec![],
+                message_results: vec![],
             };
             let batch: Vec<Vec<u8>> =
                 executed.range((round, 0)..=(round, u32::MAX)).map(|(_, tx)| tx.clone()).collect();
