@@ -48,6 +48,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "proposal", decode: rounds::decode_proposal, check: rounds::check_proposal },
     Target { name: "commitment", decode: rounds::decode_commitment, check: rounds::check_commitment },
+    Target { name: "evidence", decode: rounds::decode_evidence, check: rounds::check_evidence },
     Target { name: "round_state", decode: rounds::decode_state, check: rounds::check_state },
     Target { name: "trace", decode: messages::decode_trace, check: messages::check_trace },
     Target { name: "peer_message", decode: messages::decode_peer, check: messages::check_peer },

@@ -6,8 +6,8 @@ use parallax_primitives::{
     ChainContext, Digest, Domain, Epoch, Gas, Height, NodeId, ParaTimeId, SecretKey, limits, merkle,
 };
 use parallax_rounds::{
-    Commitment, Committee, Outcome, Phase, Proposal, RoundEvent, RoundParameters, RoundState, SignedCommitment,
-    SignedProposal, Verified, messages_hash,
+    Commitment, Committee, Evidence, Outcome, Phase, Proposal, RoundEvent, RoundParameters, RoundState,
+    SignedCommitment, SignedProposal, Verified, messages_hash,
 };
 use std::sync::LazyLock;
 
@@ -171,6 +171,46 @@ pub(crate) fn check_commitment(bytes: &[u8]) {
         }
     }
     to_the_end(state);
+}
+
+pub(crate) fn decode_evidence(bytes: &[u8]) -> bool {
+    decodes::<Evidence>("evidence", bytes, limits::MAX_TX_BYTES)
+}
+
+/// Evidence that holds convicts a node of two different statements, in whichever order they were found; whoever signed
+/// one of them only is never convicted.
+pub(crate) fn check_evidence(bytes: &[u8]) {
+    let Some(evidence) = canonical::<Evidence>("evidence", bytes, limits::MAX_TX_BYTES) else { return };
+    let (offence, kind) = (evidence.offence(), evidence.kind());
+    assert!(offence.is_ok() || evidence.verify(CHAIN, paratime()).is_err(), "{kind}: no offence is proven");
+    let again = match &evidence {
+        Evidence::Commitments(a, b) => {
+            let sign = |signed: &SignedCommitment| {
+                member(&signed.commitment.node)
+                    .map(|key| SignedCommitment::sign(signed.commitment.clone(), vec![], CHAIN, paratime(), key))
+            };
+            let (Some(a), Some(b)) = (sign(a), sign(b)) else { return };
+            assert_eq!(Evidence::of_commitments(&a, &b), Evidence::of_commitments(&b, &a), "the order does not matter");
+            assert!(Evidence::of_commitments(&a, &a).is_none(), "one statement is no evidence");
+            Evidence::of_commitments(&a, &b)
+        }
+        Evidence::Proposals(a, b) => {
+            let sign = |signed: &SignedProposal| {
+                member(&signed.proposal.scheduler)
+                    .map(|key| SignedProposal::sign(signed.proposal.clone(), CHAIN, paratime(), key))
+            };
+            let (Some(a), Some(b)) = (sign(a), sign(b)) else { return };
+            assert_eq!(Evidence::of_proposals(&a, &b), Evidence::of_proposals(&b, &a), "the order does not matter");
+            assert!(Evidence::of_proposals(&a, &a).is_none(), "one statement is no evidence");
+            Evidence::of_proposals(&a, &b)
+        }
+    };
+    if let Some(again) = again {
+        assert!(again.verify(CHAIN, paratime()).is_ok(), "what contradicts itself and is signed convicts");
+        assert!(again.verify(ChainContext(Digest([8; 32])), paratime()).is_err(), "on no other chain");
+    } else {
+        assert!(offence.is_err(), "an offence can be proven by who finds it");
+    }
 }
 
 pub(crate) fn decode_state(bytes: &[u8]) -> bool {

@@ -9,7 +9,7 @@ use parallax_kms::{AuditEntry, AuditRecord, DecryptionRequest, DecryptionRespons
 use parallax_primitives::message::{InMessage, OutMessage};
 use parallax_primitives::seal::OpeningKey;
 use parallax_primitives::{Address, Amount, Epoch, Event, Gas, Height, KeyId, Nonce, Round, encode, merkle};
-use parallax_rounds::{FailureReason, Outcome, RoundEvent, SignedCommitment, Verified, messages_hash};
+use parallax_rounds::{Evidence, FailureReason, Outcome, RoundEvent, SignedCommitment, Verified, messages_hash};
 use parallax_runtime::decryption::{Answer, Payload, Permit, SignedAnswer, SignedPermit};
 use parallax_runtime::{Trace, TraceLeaf, TxResult};
 use parallax_scheduler::{Call as SchedulerCall, EncryptedList, TxBody};
@@ -41,6 +41,11 @@ fn of_rounds() -> Vec<Seed> {
         ("commitment", "failure", encode(&rounds::commitment(1, failure.clone()))),
         ("commitment", "messages", encode(&paying)),
     ];
+    let (one, two) = (rounds::commitment(0, success(1)), rounds::commitment(0, success(2)));
+    seeds.extend(Evidence::of_commitments(&one, &two).map(|e| ("evidence", "commitments", encode(&e))));
+    let mut other = rounds::proposal();
+    other.proposal.gas = Gas(21);
+    seeds.extend(Evidence::of_proposals(&rounds::proposal(), &other).map(|e| ("evidence", "proposals", encode(&e))));
     // One state a phase.
     let mut state = LIVE.clone();
     seeds.push(("round_state", "idle", rounds::IDLE.encode()));
@@ -118,6 +123,10 @@ fn of_peers() -> Vec<Seed> {
 fn of_ledger() -> Vec<Seed> {
     let tx = |call| ledger::transaction(call).encode();
     let commitments = vec![rounds::commitment(0, success(1)), rounds::commitment(1, success(2))];
+    let (one, two) = (rounds::commitment(0, success(1)), rounds::commitment(0, success(2)));
+    let evidence = Evidence::of_commitments(&one, &two).map(Box::new);
+    let convict = |evidence| Call::SubmitEvidence { paratime: paratime(), evidence };
+    let convict = evidence.map(|evidence| ("consensus_transaction", "evidence", tx(convict(evidence))));
     let mut seeds = vec![
         ("consensus_transaction", "transfer", tx(Call::Transfer { to: Address([1; 20]), amount: Amount(5) })),
         ("consensus_transaction", "escrow", tx(Call::Escrow { to: Address::of(&user().public()), amount: Amount(5) })),
@@ -134,6 +143,7 @@ fn of_ledger() -> Vec<Seed> {
         ("consensus_transaction", "commit", tx(Call::Commit { paratime: paratime(), commitments })),
         ("proof", "bundle", tagged(2, &ledger::bundle())),
     ];
+    seeds.extend(convict);
     let names = ["present", "absent"];
     seeds.extend(ledger::state_proofs().iter().zip(names).map(|(proof, name)| ("proof", name, tagged(0, proof))));
     let items: Vec<_> = (0..5).map(digest).collect();
