@@ -32,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a chain that is cut in halves is watched for a block.
 const WATCHED: Duration = Duration::from_secs(4);
 /// Bootstraps that a replica is expected to work off in a block, and the most in a batch: one report.
-const PBS_PER_BLOCK: u64 = 4;
-const MAX_BATCH_PBS: u64 = 40;
+/// What the scheduler's largest decision and call need; with them a full batch takes ten blocks.
+const MAX_BATCH_PBS: u64 = 4_800;
+const BATCH_BLOCKS: u64 = 10;
 
 /// The head of the table.
 pub(crate) fn header() {
@@ -45,9 +46,8 @@ fn line(name: &str, rounds: &str, disputes: &str, slashed: &str, charged: &str, 
 }
 
 fn fixture(shape: &Shape) -> Fixture {
-    let one_batch = MAX_BATCH_PBS.div_ceil(PBS_PER_BLOCK);
-    // An epoch holds ten of the longest deadlines; where one must end soon, batches are small.
-    let max_batch_pbs = if shape.epoch.is_some() { PBS_PER_BLOCK * 2 } else { MAX_BATCH_PBS };
+    // An epoch holds ten of the longest deadlines; where one must end soon, batches count as quick.
+    let batch_blocks = if shape.epoch.is_some() { 2 } else { BATCH_BLOCKS };
     Fixture {
         chain_id: "parallax-byzantine".to_owned(),
         validators: shape.validators,
@@ -56,10 +56,10 @@ fn fixture(shape: &Shape) -> Fixture {
         backups: shape.backups,
         accounts: 4,
         block_interval_ms: BLOCK_MS,
-        pbs_per_block: PBS_PER_BLOCK,
-        max_batch_pbs,
+        pbs_per_block: MAX_BATCH_PBS / batch_blocks,
+        max_batch_pbs: MAX_BATCH_PBS,
         jobs_per_round: 1,
-        epoch_blocks: Some(shape.epoch.unwrap_or((shape.round_timeout + one_batch) * 10 + 10_000)),
+        epoch_blocks: Some(shape.epoch.unwrap_or((shape.round_timeout + BATCH_BLOCKS) * 10 + 10_000)),
         stragglers: shape.stragglers,
         proposer_timeout: PROPOSER_TIMEOUT,
         round_timeout: shape.round_timeout,

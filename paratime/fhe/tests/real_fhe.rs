@@ -59,7 +59,8 @@ fn real_fhe_every_operation_equals_plaintext_and_its_bits_depend_on_nothing_else
         let plain = decryptor().decrypt(cipher, expected.len() as u16).unwrap();
         assert_eq!(*plain, *expected, "{what} (seed 0x5eed)");
     }
-    assert_eq!(three.leaves.len(), 1 + case.program.ops().len());
+    // The input, the operations, and what leaves the program.
+    assert_eq!(three.leaves.len(), 1 + case.program.ops().len() + case.program.outputs().len());
 
     let (manifest, dir) = key_set();
     let keys = Arc::new(EvaluationKeys::load(dir, manifest, BackendKind::CpuFft).unwrap());
