@@ -311,9 +311,14 @@ impl World {
         let kind = self.kind(node);
         let corrupt = kind == Some(Byzantine::Garbage) && self.rng.chance(600);
         match answer {
-            PeerResponse::Batch(_) if kind == Some(Byzantine::BogusTransactions) => None,
-            PeerResponse::Batch(Some(mut batch)) if corrupt => {
+            // It is asked first, as the scheduler, and never has what it announced: silence, or something else.
+            PeerResponse::Batch(_) if kind == Some(Byzantine::BogusTransactions) => {
+                self.rng.chance(300).then(|| PeerResponse::Batch(Some(vec![vec![1]])))
+            }
+            // Also one that it does not hold.
+            PeerResponse::Batch(held) if corrupt => {
                 self.did(node, Byzantine::Garbage);
+                let mut batch = held.unwrap_or_default();
                 match batch.first_mut().and_then(|tx| tx.first_mut()) {
                     Some(byte) => *byte ^= 1,
                     None => batch.push(vec![1]),
