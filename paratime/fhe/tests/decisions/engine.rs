@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Proofs of knowledge take most of the time of small batches and are no part of a decision. So reports and requests
 /// come from one proven list of the numbers 0 to 15: their circuits are computed in the clear, and what they give is put
 /// together from blocks of that list, re-randomised, unless `proofs` is set.
-pub struct Real {
+pub(crate) struct Real {
     backend: TfheBackend,
     cipher: TfheClientCipher,
     decryptor: TfheDecryptor,
@@ -24,12 +24,12 @@ pub struct Real {
     numbers: Vec<u8>,
     calls: u64,
     /// Whether reports and requests are encrypted, proven and evaluated one by one.
-    pub proofs: bool,
+    pub(crate) proofs: bool,
 }
 
 impl Real {
     /// With this many worker threads.
-    pub fn new(threads: usize) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(threads: usize) -> Result<Self, Box<dyn Error>> {
         init(FftPlan::Dif16)?;
         let root = cache::default_root().ok_or("neither PARALLAX_KEYS nor HOME is set")?;
         let (manifest, dir) = cache::key_set(&root, GenerateOptions::default(), &|p| eprintln!("keys: {}", p.stage))?;
@@ -97,7 +97,7 @@ impl Engine for Real {
 }
 
 /// Processor time of this process in seconds, from `/proc/self/stat` (fields 14 and 15, in hundredths of a second).
-pub fn core_seconds() -> f64 {
+pub(crate) fn core_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: f64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<f64>().ok()).sum();

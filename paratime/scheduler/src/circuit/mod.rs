@@ -2,17 +2,17 @@
 //!
 //! Blocks hold four bits and a sign. The decision among `n` candidates:
 //!
-//! 1. *Feasibility* ([`feasible`]), 12 bootstraps a candidate. A number of two digits is compared from the low digit up:
+//! 1. *Feasibility* (`feasible.rs`), 12 bootstraps a candidate. A number of two digits is compared from the low digit up:
 //!    `[a0 - b0 >= 0]`, then `[a1 - b1 - 1 + that >= 0]`, one bootstrap a digit. Labels are tested two at a time, and
 //!    each of these four tables takes the flag of one comparison in: what does not fit adds up to 0..=7 faults.
-//! 2. *The least score* ([`least`]), bit by bit from the top. A candidate's state is 0 (out), 1 (in, current bit 1) or
+//! 2. *The least score* (`least.rs`), bit by bit from the top. A candidate's state is 0 (out), 1 (in, current bit 1) or
 //!    2 (in, current bit 0). If anyone is in state 2, those in state 1 drop out. The first bit is looked up together
 //!    with the faults: 1 bootstrap, and one a pair for "anyone". Every further bit takes one bootstrap with two tables:
 //!    the next state, and the next "in state 2".
-//! 3. *Ties* ([`first`]) go to the lowest position, two candidates at a time: who is left of the pair, whether somebody
+//! 3. *Ties* (`first.rs`) go to the lowest position, two candidates at a time: who is left of the pair, whether somebody
 //!    is before it, and the two flags of the winner: 3 bootstraps a pair. The policy in turn needs nothing else: the
 //!    first feasible candidate in the order given wins.
-//! 4. *The outcome* ([`outcome`]): `placed`, and the position in two digits by sums over fixed subsets of the one-hot
+//! 4. *The outcome* (`outcome.rs`): `placed`, and the position in two digits by sums over fixed subsets of the one-hot
 //!    vector, about 7 to 12 bootstraps.
 //!
 //! Further replicas repeat steps 2 to 4 without those taken, or without their zones; the comparisons are made once.
