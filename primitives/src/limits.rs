@@ -39,5 +39,10 @@ pub const MAX_MESSAGES_PER_ROUND: usize = 128;
 pub const MAX_TRACE_LEAVES: usize = 1 << 18;
 /// Most bytes of trace in one message between peers.
 pub const MAX_TRACE_PART_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of keys and values after which a part of a state in a message between peers ends.
+pub const MAX_STATE_PART_BYTES: usize = 1024 * 1024;
+/// Most bytes of keys and values of a ParaTime's state that a node takes from a peer, ciphertexts not counted: they are
+/// in memory together until their root is known to be the finalised one.
+pub const MAX_FETCHED_STATE_BYTES: usize = 256 * 1024 * 1024;
 /// Most validators.
 pub const MAX_VALIDATORS: usize = 120;

@@ -192,12 +192,17 @@ impl WorkerState {
             if before != (self.proposals.len(), self.votes.len()) {
                 step.persist.push(Record::Forget { before: round });
             }
-            let before = round.saturating_sub(self.config.retention_rounds);
+            let before = self.oldest_kept(round);
             if before > Round::ZERO {
                 step.then.push(Action::Prune { before });
             }
         }
         self.note_work();
+    }
+
+    /// The oldest round whose results are kept while `round` is under way, here and at peers.
+    fn oldest_kept(&self, round: Round) -> Round {
+        round.saturating_sub(self.config.retention_rounds)
     }
 
     fn note_work(&mut self) {
@@ -326,11 +331,17 @@ impl WorkerState {
         self.drop_stale(&view, step);
         self.compare(&view, step);
         // Rounds build on each other: first the state of the last one.
-        if self.applied < state.last_block().round {
+        let last = state.last_block().round;
+        if self.applied < last {
             if self.applying.is_none() {
-                let round = self.applied.next();
+                let next = self.applied.next();
+                // Round by round as long as peers have the results; after that only a whole state leads on.
+                let (round, action) = match next < self.oldest_kept(state.round()) {
+                    true => (last, Action::FetchState { round: last }),
+                    false => (next, Action::CommitState { round: next }),
+                };
                 self.applying = Some(round);
-                step.then.push(Action::CommitState { round });
+                step.then.push(action);
             }
             return;
         }

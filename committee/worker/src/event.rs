@@ -19,7 +19,8 @@ pub struct WorkerConfig {
     pub flush_blocks: u64,
     /// Blocks after which a proposal or commitment that is not on chain is submitted again.
     pub resubmit_blocks: u64,
-    /// Rounds for which results are kept and served.
+    /// Rounds for which results are kept and served. A node that is further behind than this takes a whole state, so all
+    /// nodes of a ParaTime should keep results for equally long.
     pub retention_rounds: u64,
 }
 
@@ -135,7 +136,7 @@ pub enum WorkerEvent {
         /// The round.
         round: Round,
     },
-    /// No peer gave the accepted result of a round.
+    /// No peer gave the accepted result of a round, or the state after it.
     FetchFailed {
         /// The round.
         round: Round,
@@ -199,6 +200,12 @@ pub enum Action {
     },
     /// Get the accepted result of this round from a peer, verify it against the finalised root, and commit it.
     FetchResult {
+        /// The round.
+        round: Round,
+    },
+    /// Get the whole state after this round from a peer, verify it against the finalised root, and commit it: peers no
+    /// longer keep the results that would lead there.
+    FetchState {
         /// The round.
         round: Round,
     },

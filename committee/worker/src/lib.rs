@@ -8,7 +8,8 @@
 //! - nothing is published before it is durable: a proposal or a vote once signed is sent again identically after a
 //!   crash, so a crash cannot make an equivocator out of an honest node;
 //! - a result is durable before its vote is signed, and is served to others for a retention window;
-//! - a result is committed to the ParaTime's state only if its root is the one that consensus finalised;
+//! - a result, or a whole state that a peer gives to a node that was away for long, is committed to the ParaTime's state
+//!   only if its root is the one that consensus finalised;
 //! - a disputed batch is resumed where workers began to differ only on the traces of so many that one is honest, each
 //!   verified against its vote; anything less is executed in full;
 //! - a proposal from the network is checked before anything is done with it, and what does not fit the public rules
@@ -42,9 +43,9 @@ pub use event::{Action, Anchor, Dispute, RoundView, Step, Work, WorkerConfig, Wo
 pub use executor::Executor;
 pub use fault::{CrashAt, Dishonest, Fault, FaultKind, FaultyLedger, FaultyTransport, FlipBit};
 pub use record::Record;
-pub use results::{Effort, ResultStore, RoundResult};
+pub use results::{Effort, FetchedState, ResultStore, RoundResult, StateFetch};
 pub use seams::{
     CrashPoint, CrashStep, Journal, Ledger, LedgerError, LedgerState, NoCrash, PeerRequest, PeerResponse, Pool,
-    StoreJournal, TracePart, Transport, Where,
+    StatePart, StoreJournal, TracePart, Transport, Where,
 };
 pub use shell::{Input, Worker, WorkerError, WorkerHandle, WorkerReport, WorkerSetup};

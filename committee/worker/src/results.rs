@@ -5,6 +5,7 @@
 //! a later write of the round replaced, because a replica that resumes a disputed execution needs them.
 
 use crate::seams::{PeerRequest, PeerResponse};
+pub use states::{FetchedState, StateFetch};
 pub use traces::Effort;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -23,6 +24,7 @@ const TAG_TRACE_DIGESTS: u8 = 3;
 const TAG_DIVERGENCE: u8 = 4;
 const TAG_EFFORT: u8 = 5;
 
+mod states;
 mod traces;
 
 /// What executing a round came to, without the ciphertexts themselves.
@@ -54,13 +56,7 @@ impl RoundResult {
 
     /// The digests of the ciphertexts that it writes.
     pub fn blobs(&self) -> BTreeSet<Digest> {
-        self.writes
-            .values()
-            .filter_map(|value| match value {
-                Some(Value::Cipher(reference)) => Some(reference.digest),
-                Some(Value::Plain(_)) | None => None,
-            })
-            .collect()
+        named_by(&self.writes)
     }
 
     /// The digests of the transactions.
@@ -184,8 +180,12 @@ impl ResultStore {
     /// # Errors
     /// If the store fails.
     pub fn missing_blobs(&self, result: &RoundResult) -> Result<Vec<Digest>, StateError> {
+        self.missing(result.blobs())
+    }
+
+    fn missing(&self, digests: BTreeSet<Digest>) -> Result<Vec<Digest>, StateError> {
         let mut missing = Vec::new();
-        for digest in result.blobs() {
+        for digest in digests {
             if !self.db.blobs().contains(&digest)? {
                 missing.push(digest);
             }
@@ -329,6 +329,7 @@ impl ResultStore {
             PeerRequest::TraceLeaf { round, proposal, index } => {
                 PeerResponse::TraceLeaf(self.trace_leaf(*round, proposal, *index)?)
             }
+            PeerRequest::State { round, after } => PeerResponse::State(self.state_part(*round, after)?),
         })
     }
 
@@ -362,6 +363,17 @@ impl ResultStore {
             Err(e) => Err(StateError::Corrupt { what: what.to_owned(), reason: e.to_string() }),
         }
     }
+}
+
+/// The digests of the ciphertexts that writes name.
+fn named_by(writes: &BTreeMap<Vec<u8>, Option<Value>>) -> BTreeSet<Digest> {
+    writes
+        .values()
+        .filter_map(|value| match value {
+            Some(Value::Cipher(reference)) => Some(reference.digest),
+            Some(Value::Plain(_)) | None => None,
+        })
+        .collect()
 }
 
 /// Tag and digest of a row.

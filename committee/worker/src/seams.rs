@@ -8,7 +8,7 @@ use parallax_primitives::message::MessageResult;
 use parallax_primitives::{Digest, Height, KeyId, NodeId, ParaTimeId, Round, codec, encode};
 use parallax_rounds::{Evidence, ParaTimeBlock, RoundState, SignedCommitment, SignedProposal};
 use parallax_runtime::{ProvenLeaf, TraceLeaf};
-use parallax_state::{Batch, Column, StateError, Store};
+use parallax_state::{Batch, Column, StateError, Store, Value};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,6 +62,22 @@ pub enum PeerRequest {
         /// Its index.
         index: u64,
     },
+    /// Values of the ParaTime's state after a round, in the order of their keys.
+    State {
+        /// The round.
+        round: Round,
+        /// The key after which to begin; empty for the first part.
+        after: Vec<u8>,
+    },
+}
+
+/// A part of a ParaTime's state.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StatePart {
+    /// Keys and values in the order of the keys: about [`parallax_primitives::limits::MAX_STATE_PART_BYTES`] of them.
+    pub values: Vec<(Vec<u8>, Value)>,
+    /// Whether none follow.
+    pub last: bool,
 }
 
 /// A part of a trace.
@@ -88,6 +104,8 @@ pub enum PeerResponse {
     TraceLeaves(Option<TracePart<TraceLeaf>>),
     /// The leaf.
     TraceLeaf(Option<ProvenLeaf>),
+    /// The values.
+    State(Option<StatePart>),
 }
 
 /// The network as a worker sees it. Everything that comes back is checked by the worker.
@@ -325,6 +343,8 @@ pub enum CrashStep {
     CommitState,
     /// A result is fetched from peers.
     FetchResult,
+    /// A whole state is fetched from a peer.
+    FetchState,
     /// Traces of a disputed round are compared.
     CompareTraces,
     /// Old results are dropped.
@@ -333,7 +353,7 @@ pub enum CrashStep {
 
 impl CrashStep {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Persist,
         Self::Propose,
         Self::PublishProposal,
@@ -345,6 +365,7 @@ impl CrashStep {
         Self::SubmitCommitment,
         Self::CommitState,
         Self::FetchResult,
+        Self::FetchState,
         Self::CompareTraces,
         Self::Prune,
     ];
@@ -363,6 +384,7 @@ impl CrashStep {
             Self::SubmitCommitment => "submit-commitment",
             Self::CommitState => "commit-state",
             Self::FetchResult => "fetch-result",
+            Self::FetchState => "fetch-state",
             Self::CompareTraces => "compare-traces",
             Self::Prune => "prune",
         }

@@ -377,6 +377,12 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
                 self.spawn(CrashStep::CommitState, tasks::commit_state(context, round))
             }
             Action::FetchResult { round } => self.spawn(CrashStep::FetchResult, tasks::fetch_result(context, round)),
+            Action::FetchState { round } => {
+                let applied = self.core.applied().0;
+                tracing::info!(applied, round = round.0, "worker.behind_what_peers_keep");
+                self.jobs.clear();
+                self.spawn(CrashStep::FetchState, tasks::fetch_state(context, round))
+            }
             Action::Prune { before } => self.spawn(CrashStep::Prune, async move {
                 let results = context.results.clone();
                 tasks::blocking(move || results.prune(before)).await?;

@@ -2,7 +2,7 @@
 
 use crate::disputes;
 use crate::event::{Dispute, WorkerEvent};
-use crate::results::RoundResult;
+use crate::results::{FetchedState, ResultStore, RoundResult, StateFetch};
 use crate::seams::{CrashStep, Ledger, PeerRequest, Pool, Transport, Where};
 use crate::shell::{Context, WorkerError};
 use crate::steps;
@@ -261,7 +261,9 @@ pub(crate) async fn fetch_result<L: Ledger, T: Transport, P: Pool>(
                 tracing::warn!(%peer, round = round.0, "worker.peer_sent_another_result");
                 continue;
             }
-            if !fetch_blobs(&context, *peer, &all, &result).await? {
+            let (missing, given) = (context.results.missing_blobs(&result)?, Arc::clone(&result));
+            let keep = move |results: &ResultStore, bytes| results.put_blob(&given, bytes);
+            if !fetch_blobs(&context, *peer, &all, missing, keep).await? {
                 continue;
             }
             let (results, accepted) = (context.results.clone(), block.clone());
@@ -283,15 +285,72 @@ async fn ask_result<L: Ledger, T: Transport, P: Pool>(
     steps::result_of(block, context.transport.request(context.paratime, peer, request).await)
 }
 
-/// Gets the ciphertexts of an accepted result that are not here, each into the store before the next is asked for, so
-/// that no more than one is in memory. `false` if nobody gives one of them; what came is kept for the next try.
+/// Gets the whole state after a round from peers, one after the other, and commits it if its root is the finalised one.
+pub(crate) async fn fetch_state<L: Ledger, T: Transport, P: Pool>(
+    context: Arc<Context<L, T, P>>,
+    round: Round,
+) -> Result<(), WorkerError> {
+    if let Some(block) = context.ledger.block(context.paratime, round)? {
+        let all = peers(&context, None)?;
+        for peer in &all {
+            let Some(state) = ask_state(&context, *peer, &block).await? else { continue };
+            let missing = context.results.missing_in_state(&state)?;
+            let ciphertexts = missing.len();
+            if !fetch_blobs(&context, *peer, &all, missing, ResultStore::put_blob_of_state).await? {
+                continue;
+            }
+            let results = context.results.clone();
+            if blocking(move || results.commit_state(&state)).await? {
+                tracing::info!(%peer, round = round.0, ciphertexts, "worker.state_fetched");
+                return applied(&context, block).await;
+            }
+        }
+        tracing::warn!(round = round.0, peers = all.len(), "worker.no_peer_gives_the_state");
+    }
+    context.tell(WorkerEvent::FetchFailed { round }).await;
+    Ok(())
+}
+
+/// Gets all parts of the state after a round from one peer; `None` if it does not give them, or they are another state.
+async fn ask_state<L: Ledger, T: Transport, P: Pool>(
+    context: &Context<L, T, P>,
+    peer: NodeId,
+    block: &ParaTimeBlock,
+) -> Result<Option<FetchedState>, WorkerError> {
+    let mut fetch = StateFetch::new(block.clone());
+    loop {
+        let answer = context.transport.request(context.paratime, peer, fetch.request()).await;
+        match fetch.take(answer) {
+            Ok(Some(true)) => break,
+            Ok(Some(false)) => {}
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                tracing::warn!(%peer, round = block.round.0, "worker.peer_sent_no_part_of_a_state");
+                context.transport.blame(peer).await;
+                return Ok(None);
+            }
+        }
+    }
+    let results = context.results.clone();
+    let state = blocking(move || results.judge_state(fetch)).await?;
+    if state.is_none() {
+        tracing::warn!(%peer, round = block.round.0, "worker.peer_sent_another_state");
+        context.transport.blame(peer).await;
+    }
+    Ok(state)
+}
+
+/// Gets ciphertexts that are not here, each into the store by `keep` before the next is asked for, so that no more than
+/// one is in memory. `false` if nobody gives one of them; what came is kept for the next try.
 async fn fetch_blobs<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     first: NodeId,
     all: &[NodeId],
-    result: &Arc<RoundResult>,
+    missing: Vec<Digest>,
+    keep: impl Fn(&ResultStore, Vec<u8>) -> Result<(), StateError> + Send + Sync + 'static,
 ) -> Result<bool, WorkerError> {
-    for digest in context.results.missing_blobs(result)? {
+    let keep = Arc::new(keep);
+    for digest in missing {
         let mut found = None;
         for peer in std::iter::once(&first).chain(all.iter().filter(|peer| **peer != first)) {
             let request = PeerRequest::Blob { digest };
@@ -308,8 +367,8 @@ async fn fetch_blobs<L: Ledger, T: Transport, P: Pool>(
             }
         }
         let Some(bytes) = found else { return Ok(false) };
-        let (results, result) = (context.results.clone(), Arc::clone(result));
-        blocking(move || results.put_blob(&result, bytes)).await?;
+        let (results, keep) = (context.results.clone(), Arc::clone(&keep));
+        blocking(move || keep(&results, bytes)).await?;
     }
     Ok(true)
 }

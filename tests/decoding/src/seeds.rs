@@ -14,7 +14,7 @@ use parallax_runtime::decryption::{Answer, Payload, Permit, SignedAnswer, Signed
 use parallax_runtime::{Trace, TraceLeaf, TxResult};
 use parallax_scheduler::{Call as SchedulerCall, EncryptedList, TxBody};
 use parallax_state::{CipherRef, Value};
-use parallax_worker::{PeerRequest, PeerResponse, Record, RoundResult};
+use parallax_worker::{PeerRequest, PeerResponse, Record, RoundResult, StatePart};
 
 /// A seed: the target's name, its own, and the bytes.
 pub type Seed = (&'static str, &'static str, Vec<u8>);
@@ -92,6 +92,8 @@ fn of_peers() -> Vec<Seed> {
         gas: Gas(20),
         pbs: 4,
     };
+    let values = vec![(vec![1], Value::Plain(vec![2])), (vec![2], Value::Cipher(reference))];
+    let state = StatePart { values, last: true };
     let body = |call| TxBody { chain: CHAIN, paratime: paratime(), nonce: Nonce(0), gas_price: Amount(1), call };
     let list = EncryptedList { key_id: KeyId([1; 32]), epoch: Epoch(0), bytes: vec![7; 24] };
     let root = merkle::root(&[digest(1)]);
@@ -101,6 +103,8 @@ fn of_peers() -> Vec<Seed> {
         ("peer_message", "ask-batch", tagged(0, &PeerRequest::Batch { round: Round(1), batch_root: root })),
         ("peer_message", "ask-result", tagged(0, &PeerRequest::Result { round: Round(1), proposal: digest(1) })),
         ("peer_message", "ask-blob", tagged(0, &PeerRequest::Blob { digest: digest(1) })),
+        ("peer_message", "ask-state", tagged(0, &PeerRequest::State { round: Round(1), after: vec![1; 3] })),
+        ("peer_message", "state", tagged(1, &PeerResponse::State(Some(state)))),
         ("peer_message", "batch", tagged(1, &PeerResponse::Batch(Some(vec![vec![1; 3], vec![]])))),
         ("peer_message", "result", tagged(1, &PeerResponse::Result(Some(result)))),
         ("peer_message", "blob", tagged(1, &PeerResponse::Blob(Some(vec![9; 40])))),

@@ -338,6 +338,11 @@ impl World {
                 result.writes.pop_first();
                 Some(PeerResponse::Result(Some(result)))
             }
+            PeerResponse::State(Some(mut part)) if corrupt => {
+                self.did(node, Byzantine::Garbage);
+                part.values.pop();
+                Some(PeerResponse::State(Some(part)))
+            }
             PeerResponse::TraceDigests(Some(mut part)) if corrupt => {
                 self.did(node, Byzantine::Garbage);
                 part.items.pop();

@@ -14,7 +14,8 @@ use parallax_runtime::{Abort, FheBackend, ParaTime, RoundContext, TraceLeaf};
 use parallax_state::{Database, StateError, Store};
 use parallax_worker::event::Dispute;
 use parallax_worker::pool::ParaTimePool;
-use parallax_worker::{CrashStep, Journal, ResultStore, RoundResult, StoreJournal, Where, WorkerConfig, WorkerState};
+use parallax_worker::{CrashStep, FetchedState, Journal, ResultStore, RoundResult, StateFetch, StoreJournal, Where};
+use parallax_worker::{WorkerConfig, WorkerState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,11 +45,13 @@ pub(crate) struct BatchFetch {
     pub(crate) peers: Vec<usize>,
 }
 
-/// A result that is being fetched: its header part first, then one ciphertext after the other.
+/// A result or a whole state that is being fetched: what it says first, then one ciphertext after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct ResultFetch {
     pub(crate) block: ParaTimeBlock,
-    /// Peers still to be asked for the result, the next one last.
+    /// Whether the whole state after the round is wanted, because nobody keeps its result any more.
+    pub(crate) whole: bool,
+    /// Peers still to be asked, the next one last.
     pub(crate) peers: Vec<usize>,
     pub(crate) part: ResultPart,
 }
@@ -57,8 +60,48 @@ pub(crate) struct ResultFetch {
 pub(crate) enum ResultPart {
     /// The result itself.
     Result,
+    /// The state, part by part.
+    State(StateFetch),
     /// Its ciphertexts: those still missing, and for the first of them the peers still to be asked.
-    Blobs { result: RoundResult, giver: usize, missing: Vec<Digest>, ask: Vec<usize> },
+    Blobs { of: Fetched, giver: usize, missing: Vec<Digest>, ask: Vec<usize> },
+}
+
+/// What a peer gave and the finalised root confirmed.
+#[derive(Clone, Debug)]
+pub(crate) enum Fetched {
+    Result(RoundResult),
+    State(FetchedState),
+}
+
+impl Fetched {
+    pub(crate) fn missing(&self, results: &ResultStore) -> Result<Vec<Digest>, StateError> {
+        match self {
+            Self::Result(result) => results.missing_blobs(result),
+            Self::State(state) => results.missing_in_state(state),
+        }
+    }
+
+    pub(crate) fn put_blob(&self, results: &ResultStore, bytes: Vec<u8>) -> Result<(), StateError> {
+        match self {
+            Self::Result(result) => results.put_blob(result, bytes),
+            Self::State(_) => results.put_blob_of_state(bytes),
+        }
+    }
+
+    pub(crate) fn commit(&self, results: &ResultStore, block: &ParaTimeBlock) -> Result<bool, StateError> {
+        match self {
+            Self::Result(result) => results.commit_fetched(block, result),
+            Self::State(state) => results.commit_state(state),
+        }
+    }
+
+    /// As the counters name it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Result(_) => "result fetched",
+            Self::State(_) => "state fetched",
+        }
+    }
 }
 
 /// What waits for a peer's answer.
@@ -106,6 +149,7 @@ pub(crate) enum Task {
     },
     CommitState(Round),
     FetchResult(Round),
+    FetchState(Round),
     Prune(Round),
 }
 
@@ -121,6 +165,7 @@ impl Task {
             Self::Compare(_) => CrashStep::CompareTraces,
             Self::CommitState(_) => CrashStep::CommitState,
             Self::FetchResult(_) => CrashStep::FetchResult,
+            Self::FetchState(_) => CrashStep::FetchState,
             Self::Prune(_) => CrashStep::Prune,
         }
     }

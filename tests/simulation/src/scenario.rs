@@ -290,7 +290,6 @@ impl Scenario {
         if first == Some(CrashStep::Prune) {
             self.partitions.clear();
         }
-        // What is cut off for long needs results that are old.
         self.retention_rounds = if self.partitions.is_empty() { 10 } else { 24 };
         for _ in 0..rng.below(3) {
             self.kills.push((rng.index(count), rng.below(end_ms)));
@@ -299,6 +298,10 @@ impl Scenario {
             let faults = [Fault::FailBefore, Fault::FailAfter, Fault::CrashBefore, Fault::CrashAfter];
             let fault = *rng.pick(&faults).unwrap_or(&Fault::CrashBefore);
             self.disks.push(DiskPlan { node: rng.index(count), from_ms: rng.below(end_ms), fault });
+        }
+        // Who is further behind than results are kept has to take a whole state.
+        if first == Some(CrashStep::FetchState) || rng.chance(250) {
+            self.retention_rounds = rng.range(1, 4);
         }
     }
 

@@ -4,15 +4,15 @@
 //! after each step.
 
 use crate::network::Message;
-use crate::node::{BatchFetch, Done, Order, Pending, ResultFetch, ResultPart, Stop, Task};
+use crate::node::{BatchFetch, Done, Fetched, Order, Pending, ResultFetch, ResultPart, Stop, Task};
 use crate::world::{Event, World, price};
 use parallax_consensus_app::tx::{Call, Transaction};
 use parallax_primitives::{Address, Digest, Gas, Height, Round, limits};
 use parallax_rounds::{Evidence, ParaTimeBlock, SignedCommitment, SignedProposal, Statement};
 use parallax_runtime::{Abort, Replay, RoundContext};
 use parallax_state::StateError;
-use parallax_worker::event::Dispute;
-use parallax_worker::{Action, CrashStep, Journal, PeerRequest, PeerResponse, Step, Where, Work, WorkerEvent, steps};
+use parallax_worker::event::{Dispute, WorkerEvent};
+use parallax_worker::{Action, CrashStep, Journal, PeerRequest, PeerResponse, StateFetch, Step, Where, Work, steps};
 use std::collections::BTreeSet;
 
 /// How long a node waits for a peer, milliseconds of its clock.
@@ -127,6 +127,13 @@ impl World {
                 self.spawn(node, 5, Task::CommitState(round));
             }
             Action::FetchResult { round } => self.spawn(node, 1, Task::FetchResult(round)),
+            Action::FetchState { round } => {
+                if let Some(run) = self.nodes.get_mut(node).and_then(|n| n.running.as_mut()) {
+                    run.jobs.clear();
+                }
+                self.say(node, || format!("is behind what peers keep, fetches the state after round {round}"));
+                self.spawn(node, 1, Task::FetchState(round));
+            }
             Action::Prune { before } => self.spawn(node, 5, Task::Prune(before)),
         }
         Ok(())
@@ -198,7 +205,8 @@ impl World {
             Task::CommitLate(vote) => self.bring(node, vote)?,
             Task::Refuse { proposal, abort } => self.handle(node, WorkerEvent::Aborted { proposal, abort })?,
             Task::CommitState(round) => self.commit_state(node, round)?,
-            Task::FetchResult(round) => self.fetch_result(node, round)?,
+            Task::FetchResult(round) => self.fetch_result(node, round, false)?,
+            Task::FetchState(round) => self.fetch_result(node, round, true)?,
             Task::Prune(before) => {
                 if let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) {
                     run.results.prune(before)?;
@@ -528,26 +536,31 @@ impl World {
         self.look_for_work(node)
     }
 
-    fn fetch_result(&mut self, node: usize, round: Round) -> Result<(), Stop> {
+    fn fetch_result(&mut self, node: usize, round: Round, whole: bool) -> Result<(), Stop> {
         let Some(block) = self.known_block(node, round) else {
             return self.handle(node, WorkerEvent::FetchFailed { round });
         };
         let peers = self.peers(node, None);
-        self.ask_for_result(node, ResultFetch { block, peers, part: ResultPart::Result })
+        self.ask_for_result(node, ResultFetch { block, whole, peers, part: ResultPart::Result })
     }
 
+    /// Asks the next peer for the result, or the state, from its beginning.
     fn ask_for_result(&mut self, node: usize, mut fetch: ResultFetch) -> Result<(), Stop> {
         let round = fetch.block.round;
-        match fetch.peers.pop() {
-            None => self.handle(node, WorkerEvent::FetchFailed { round }),
-            Some(peer) => {
-                let request = PeerRequest::Result { round, proposal: fetch.block.proposal };
-                fetch.part = ResultPart::Result;
-                fetch.peers.push(peer);
-                self.ask(node, peer, request, Pending::Result(Box::new(fetch)));
-                Ok(())
+        let Some(peer) = fetch.peers.last().copied() else {
+            return self.handle(node, WorkerEvent::FetchFailed { round });
+        };
+        let (part, request) = match fetch.whole {
+            true => {
+                let state = StateFetch::new(fetch.block.clone());
+                let request = state.request();
+                (ResultPart::State(state), request)
             }
-        }
+            false => (ResultPart::Result, PeerRequest::Result { round, proposal: fetch.block.proposal }),
+        };
+        fetch.part = part;
+        self.ask(node, peer, request, Pending::Result(Box::new(fetch)));
+        Ok(())
     }
 
     fn result_answered(
@@ -572,21 +585,20 @@ impl World {
                     self.log.count("peer lied about a result");
                     return self.ask_for_result(node, fetch);
                 }
-                let missing = run.results.missing_blobs(&result)?;
-                fetch.part = ResultPart::Blobs { result, giver, missing, ask: Vec::new() };
-                self.next_blob(node, fetch)
+                self.fetch_ciphertexts(node, fetch, Fetched::Result(result), giver)
             }
-            ResultPart::Blobs { result, giver, mut missing, mut ask } => {
+            ResultPart::State(state) => self.state_answered(node, fetch, state, answer),
+            ResultPart::Blobs { of, giver, mut missing, mut ask } => {
                 let Some(digest) = missing.first().copied() else { return Ok(()) };
                 match steps::blob_of(&digest, answer) {
                     Ok(Some(bytes)) => {
                         let run = self.nodes.get(node).and_then(|n| n.running.as_ref());
                         if let Some(run) = run {
-                            run.results.put_blob(&result, bytes)?;
+                            of.put_blob(&run.results, bytes)?;
                         }
                         self.log.count("ciphertext fetched");
                         missing.remove(0);
-                        fetch.part = ResultPart::Blobs { result, giver, missing, ask: Vec::new() };
+                        fetch.part = ResultPart::Blobs { of, giver, missing, ask: Vec::new() };
                         return self.next_blob(node, fetch);
                     }
                     Ok(None) => {}
@@ -596,7 +608,7 @@ impl World {
                     // Nobody gives it; what came is kept for the next try.
                     None => self.ask_for_result(node, fetch),
                     Some(peer) => {
-                        fetch.part = ResultPart::Blobs { result, giver, missing, ask };
+                        fetch.part = ResultPart::Blobs { of, giver, missing, ask };
                         self.ask(node, peer, PeerRequest::Blob { digest }, Pending::Result(Box::new(fetch)));
                         Ok(())
                     }
@@ -605,20 +617,64 @@ impl World {
         }
     }
 
+    /// A part of a state came, or did not.
+    fn state_answered(
+        &mut self,
+        node: usize,
+        mut fetch: ResultFetch,
+        mut state: StateFetch,
+        answer: Option<PeerResponse>,
+    ) -> Result<(), Stop> {
+        let Some(giver) = fetch.peers.last().copied() else { return Ok(()) };
+        match state.take(answer) {
+            Ok(Some(false)) => {
+                let request = state.request();
+                fetch.part = ResultPart::State(state);
+                self.ask(node, giver, request, Pending::Result(Box::new(fetch)));
+                return Ok(());
+            }
+            Ok(Some(true)) => {
+                let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
+                if let Some(state) = run.results.judge_state(state)? {
+                    fetch.peers.pop();
+                    return self.fetch_ciphertexts(node, fetch, Fetched::State(state), giver);
+                }
+                self.log.count("peer lied about a state");
+            }
+            Ok(None) => {}
+            Err(_) => self.log.count("peer lied about a state"),
+        }
+        fetch.peers.pop();
+        self.ask_for_result(node, fetch)
+    }
+
+    fn fetch_ciphertexts(
+        &mut self,
+        node: usize,
+        mut fetch: ResultFetch,
+        of: Fetched,
+        giver: usize,
+    ) -> Result<(), Stop> {
+        let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
+        let missing = of.missing(&run.results)?;
+        fetch.part = ResultPart::Blobs { of, giver, missing, ask: Vec::new() };
+        self.next_blob(node, fetch)
+    }
+
     /// Asks for the next ciphertext, or commits when all are here.
     fn next_blob(&mut self, node: usize, mut fetch: ResultFetch) -> Result<(), Stop> {
-        let ResultPart::Blobs { result, giver, missing, .. } = &fetch.part else { return Ok(()) };
+        let ResultPart::Blobs { of, giver, missing, .. } = &fetch.part else { return Ok(()) };
         if let Some(digest) = missing.first().copied() {
-            let (result, giver, missing) = (result.clone(), *giver, missing.clone());
+            let (of, giver, missing) = (of.clone(), *giver, missing.clone());
             let mut ask = self.peers(node, Some(giver));
             let Some(peer) = ask.pop() else { return self.ask_for_result(node, fetch) };
-            fetch.part = ResultPart::Blobs { result, giver, missing, ask };
+            fetch.part = ResultPart::Blobs { of, giver, missing, ask };
             self.ask(node, peer, PeerRequest::Blob { digest }, Pending::Result(Box::new(fetch)));
             return Ok(());
         }
         let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
-        if run.results.commit_fetched(&fetch.block, result)? {
-            self.log.count("result fetched");
+        if of.commit(&run.results, &fetch.block)? {
+            self.log.count(of.name());
             let block = fetch.block;
             return self.applied(node, &block);
         }

@@ -81,6 +81,7 @@ fn no_property_is_broken_and_every_kind_of_trouble_came() {
         "proposal dropped",
         "result fetched",
         "slashed wrong-result",
+        "state fetched",
         "suspended",
         "transaction cut off",
     ]

@@ -157,6 +157,7 @@ fn words(step: &Step) -> Vec<&'static str> {
         Action::SubmitEvidence(_) => "report",
         Action::CommitState { .. } => "commit state",
         Action::FetchResult { .. } => "fetch result",
+        Action::FetchState { .. } => "fetch state",
         Action::CompareTraces(_) => "compare",
         Action::Prune { .. } => "prune",
     });
@@ -332,8 +333,8 @@ fn a_backup_follows_a_clean_round_by_fetching_the_accepted_result() {
     assert_eq!(w.status().name(), "waiting-for-batch");
 }
 
-#[test]
-fn states_are_committed_one_round_after_the_other_before_anything_is_executed() {
+/// The chain after three clean rounds, and a worker that has committed none of them and keeps results so long.
+fn three_rounds_behind(retention_rounds: u64) -> (Net, WorkerState) {
     let mut net = Net::new();
     for round in 1..4 {
         let scheduler = if round % 2 == 1 { 1 } else { 0 };
@@ -343,7 +344,13 @@ fn states_are_committed_one_round_after_the_other_before_anything_is_executed() 
         net.commit(1 - scheduler, success(round));
         net.next();
     }
-    let mut w = WorkerState::restore(net.config(0), Round(0), vec![]);
+    let config = WorkerConfig { retention_rounds, ..net.config(0) };
+    (net, WorkerState::restore(config, Round(0), vec![]))
+}
+
+#[test]
+fn states_are_committed_one_round_after_the_other_before_anything_is_executed() {
+    let (net, mut w) = three_rounds_behind(3);
     let step = w.apply(net.view());
     assert_eq!(step.then.last(), Some(&Action::CommitState { round: Round(1) }));
     for round in 1..3 {
@@ -352,6 +359,19 @@ fn states_are_committed_one_round_after_the_other_before_anything_is_executed() 
     }
     assert_eq!(words(&w.apply(work())), [""; 0]);
     assert_eq!(words(&w.apply(WorkerEvent::Applied { round: Round(3) })), ["plan"], "now it schedules round 4");
+}
+
+#[test]
+fn a_node_that_is_further_behind_than_results_are_kept_takes_the_whole_state_after_the_last_round() {
+    let (mut net, mut w) = three_rounds_behind(2);
+    let step = w.apply(net.view());
+    let pruned = Action::Prune { before: Round(2) };
+    assert_eq!(step.then, [pruned, Action::FetchState { round: Round(3) }], "the result of round 1 is kept nowhere");
+    assert_eq!(words(&w.apply(work())), [""; 0]);
+    assert_eq!(words(&w.apply(WorkerEvent::FetchFailed { round: Round(3) })), [""; 0], "not at once");
+    assert_eq!(words(&w.apply(net.next())), ["fetch state"], "again at the next block");
+    assert_eq!(words(&w.apply(WorkerEvent::Applied { round: Round(3) })), ["plan"], "now it schedules round 4");
+    assert_eq!(w.applied(), Round(3));
 }
 
 #[test]

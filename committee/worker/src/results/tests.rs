@@ -1,4 +1,5 @@
 use super::*;
+use crate::seams::StatePart;
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Height, KeyId};
 use parallax_runtime::{Divergence, Trace, TraceLeaf};
@@ -122,6 +123,108 @@ fn a_round_without_a_result_keeps_the_state_and_a_diverged_state_is_reported() {
     assert_eq!(results.applied().unwrap(), Some(Round(1)));
     let diverged = ParaTimeBlock { round: Round(2), state_root: Digest([4; 32]), ..failed };
     assert!(results.commit_held(&diverged).unwrap_err().to_string().contains("before round 2"));
+}
+
+/// Commits values as the state after a round.
+fn commit(results: &ResultStore, round: u64, writes: impl IntoIterator<Item = (Vec<u8>, Option<Value>)>) {
+    let changes = Changes { writes: writes.into_iter().collect(), blobs: BTreeMap::new() };
+    let prepared = results.tree().prepare(round, &changes).unwrap();
+    results.tree().commit(prepared, Batch::default()).unwrap();
+}
+
+/// The block after which the state is what `results` has now.
+fn block_of(results: &ResultStore, round: u64) -> ParaTimeBlock {
+    let state_root = results.tree().root_at(round).unwrap();
+    ParaTimeBlock { round: Round(round), state_root, ..ParaTimeBlock::genesis(ParaTimeId::named("a"), Digest::ZERO) }
+}
+
+/// Fetches a state part by part; how many parts it came in.
+fn fetch(from: &ResultStore, block: &ParaTimeBlock) -> (StateFetch, usize) {
+    let mut fetch = StateFetch::new(block.clone());
+    for parts in 1.. {
+        let answer = from.serve(&fetch.request()).unwrap();
+        assert!(encode(&answer).len() < 2 * limits::MAX_STATE_PART_BYTES, "a part has a bounded size");
+        if fetch.take(Some(answer)).unwrap().unwrap() {
+            return (fetch, parts);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_state_of_many_parts_replaces_an_old_one_and_leaves_nothing_of_it() {
+    let (here, there) = (store(), store());
+    let plain = |n: u32, size: usize| (n.to_be_bytes().to_vec(), Some(Value::Plain(vec![1; size])));
+    // An old state on both: some of it stays, some is overwritten, some deleted.
+    for results in [&here, &there] {
+        commit(results, 1, (0..50).map(|n| plain(n, 10)));
+    }
+    commit(&there, 7, (20..140).map(|n| plain(n, 30_000)).chain((0..10u32).map(|n| (n.to_be_bytes().to_vec(), None))));
+    let block = block_of(&there, 7);
+    let (fetched, parts) = fetch(&there, &block);
+    assert_eq!(parts, 4, "120 values of 30 kB");
+    let state = here.judge_state(fetched).unwrap().expect("it has the finalised root");
+    assert!(here.commit_state(&state).unwrap());
+    assert_eq!(here.applied().unwrap(), Some(Round(7)));
+    let (mine, theirs) = (here.snapshot(Round(7)).unwrap(), there.snapshot(Round(7)).unwrap());
+    assert_eq!(mine.root(), block.state_root);
+    assert_eq!(mine.scan(&[]).unwrap(), theirs.scan(&[]).unwrap());
+    assert!(matches!(here.snapshot(Round(3)), Err(StateError::UnknownVersion { .. })), "rounds between are not here");
+}
+
+#[test]
+fn a_fetched_state_needs_the_finalised_root_and_all_its_ciphertexts() {
+    let (here, there) = (store(), store());
+    let right = execution(1);
+    let accepted = block(&there, 1, &right);
+    there.put_execution(Round(1), accepted.proposal, &right, &Replayed::default()).unwrap();
+    assert!(there.commit_held(&accepted).unwrap());
+
+    let (mut other, _) = fetch(&there, &accepted);
+    let more = StatePart { values: vec![(b"zz".to_vec(), Value::Plain(vec![]))], last: true };
+    assert_eq!(other.take(Some(PeerResponse::State(Some(more)))).unwrap(), Some(true));
+    assert_eq!(here.judge_state(other).unwrap(), None, "one value more is another root");
+
+    let state = here.judge_state(fetch(&there, &accepted).0).unwrap().unwrap();
+    assert!(!here.commit_state(&state).unwrap(), "a ciphertext is missing");
+    let missing = here.missing_in_state(&state).unwrap();
+    assert_eq!(missing, [blob_digest(&vec![1; 5_000])]);
+    // One that an earlier try fetched and that this state does not name, and the one that is missing.
+    here.put_blob_of_state(vec![8; 5_000]).unwrap();
+    here.put_blob_of_state(vec![1; 5_000]).unwrap();
+    assert!(here.commit_state(&state).unwrap());
+    let held = |n: u8| here.blob(&blob_digest(&vec![n; 5_000])).unwrap().is_some();
+    assert!(held(1), "the state names it");
+    assert!(!held(8), "nothing names it any more");
+}
+
+#[test]
+fn what_is_no_part_of_a_state_is_refused_and_a_state_that_is_not_kept_is_not_there() {
+    let there = store();
+    commit(&there, 1, (0..4u8).map(|n| (vec![n + 1], Some(Value::Plain(vec![n])))));
+    let block = block_of(&there, 1);
+    let part = |keys: &[u8], last| {
+        let values = keys.iter().map(|key| (vec![*key], Value::Plain(vec![]))).collect();
+        Some(PeerResponse::State(Some(StatePart { values, last })))
+    };
+    let fresh = || StateFetch::new(block.clone());
+    let unasked = Err(crate::steps::Unasked);
+    assert_eq!(fresh().take(part(&[], false)), unasked, "it would never end");
+    assert_eq!(fresh().take(part(&[2, 1], true)), unasked, "not in order");
+    assert_eq!(fresh().take(Some(PeerResponse::Blob(None))), unasked);
+    assert_eq!(fresh().take(part(&[], true)), Ok(Some(true)), "an empty state is a state");
+    let mut second = fresh();
+    assert_eq!(second.take(part(&[1, 2], false)), Ok(Some(false)));
+    assert_eq!(second.request(), PeerRequest::State { round: Round(1), after: vec![2] });
+    assert_eq!(second.take(part(&[2, 3], true)), unasked, "it begins before the end of the first");
+
+    let ask = |round, after: Vec<u8>| there.serve(&PeerRequest::State { round: Round(round), after }).unwrap();
+    assert_eq!(ask(2, vec![]), PeerResponse::State(None));
+    assert_eq!(ask(1, vec![0; limits::MAX_KEY_BYTES + 1]), PeerResponse::State(None));
+    assert_eq!(fresh().take(Some(ask(2, vec![]))), Ok(None));
+    assert_eq!(fresh().take(None), Ok(None), "no answer");
+    let rest = StatePart { values: vec![(vec![4], Value::Plain(vec![3]))], last: true };
+    assert_eq!(ask(1, vec![3]), PeerResponse::State(Some(rest)));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::testing::*;
 use super::*;
 use crate::fault::{CrashPoints, Fault, FaultKind};
+use crate::seams::PeerResponse;
 use parallax_rounds::{BlockKind, ChargeReason, DiscrepancyCause, Effect, FailReason};
 
 fn transactions(n: u8) -> Vec<Vec<u8>> {
@@ -222,6 +223,68 @@ async fn a_corrupt_ciphertext_from_a_peer_is_detected_and_fetched_elsewhere() {
     assert_eq!(lock(&network.chain).count(|e| matches!(e, Effect::Discrepancy { .. })), 0);
 }
 
+/// A network whose last node is switched off until nobody keeps the results of the first rounds, and comes back.
+async fn with_one_away(fault: Option<Fault>) -> (Network, Vec<Vec<u8>>) {
+    let faults: Vec<_> = fault.into_iter().map(|fault| (4, fault)).collect();
+    let mut network = Network::new(&faults);
+    network.away = Some(4);
+    let all = transactions(13);
+    for tx in &all {
+        network.submit(tx);
+    }
+    // What was executed without it is of no use in its pool either.
+    lock(&network.nodes[4].pool.0).clear();
+    network.until_pools_are_empty().await;
+    assert_eq!(network.applied(4), Some(Round(0)));
+    network.away = None;
+    (network, all)
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_for_longer_than_results_are_kept_takes_the_state_from_a_peer() {
+    let crashes = [Where::Before, Where::After].map(|place| Some(crash_at(place, CrashStep::FetchState)));
+    for fault in [None].into_iter().chain(crashes) {
+        let (mut network, all) = with_one_away(fault).await;
+        let last = lock(&network.chain).state.last_block().round;
+        assert!(last >= Round(5), "two rounds are kept");
+        network.until_applied(last.0).await;
+        // An end after the step is seen only now.
+        for _ in 0..1_000 {
+            if network.nodes[4].crashes == usize::from(fault.is_some()) {
+                break;
+            }
+            network.tick().await;
+        }
+        assert_eq!(network.nodes[4].crashes, usize::from(fault.is_some()));
+        network.until_applied(last.0).await;
+        network.check_states(&all);
+        let skipped = network.results(4).snapshot(Round(1)).unwrap_err();
+        assert!(matches!(skipped, StateError::UnknownVersion { .. }), "it has the last state, not each before it");
+    }
+}
+
+#[tokio::test]
+async fn a_false_state_or_ciphertext_from_a_peer_is_refused_and_fetched_elsewhere() {
+    let (mut network, all) = with_one_away(None).await;
+    // The first peer of all gives another state; the second, which is asked then, corrupt ciphertexts.
+    let first = key(0).public();
+    *lock(&network.wire.corrupt) = Some(key(1).public());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    *lock(&network.wire.tamper) = Some(Arc::new(move |peer, _, answer| match answer {
+        PeerResponse::State(Some(mut part)) if peer == first => {
+            count.fetch_add(1, Ordering::SeqCst);
+            part.values.pop();
+            Some(PeerResponse::State(Some(part)))
+        }
+        other => Some(other),
+    }));
+    let last = lock(&network.chain).state.last_block().round;
+    network.until_applied(last.0).await;
+    network.check_states(&all);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it lied, and the next peer was asked");
+}
+
 /// Every node crashes once before or after this step; then everything must still end right.
 async fn crash_everyone_at(place: Where, step: CrashStep) -> usize {
     let faults: Vec<_> = (0..5).map(|n| (n, crash_at(place, step))).collect();
@@ -248,8 +311,8 @@ async fn a_crash_of_every_node_at_any_step_loses_nothing_and_makes_nobody_an_equ
                 CrashStep::Propose | CrashStep::PublishProposal | CrashStep::SubmitAnnounce => 2,
                 CrashStep::Persist | CrashStep::StartExecution | CrashStep::StoreResult => 2,
                 CrashStep::SubmitCommitment => 2,
-                // Nobody differs here.
-                CrashStep::CompareTraces => 0,
+                // Nobody differs here, and nobody is away for long.
+                CrashStep::CompareTraces | CrashStep::FetchState => 0,
                 CrashStep::FetchResult | CrashStep::Cancel => 3,
                 CrashStep::FetchTransactions | CrashStep::CommitState | CrashStep::Prune => 5,
             };
