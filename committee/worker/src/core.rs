@@ -21,6 +21,15 @@ use parallax_rounds::{
 use parallax_runtime::Abort;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How this node gets on to a state that it does not have yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applying {
+    /// To that after the next round, by its result.
+    Next(Round),
+    /// To that after the last round, as a whole.
+    Last(Round),
+}
+
 /// The pure half of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerState {
@@ -28,8 +37,8 @@ pub struct WorkerState {
     me: NodeId,
     /// The last round whose state is committed here.
     applied: Round,
-    /// The round whose state is being committed or fetched.
-    applying: Option<Round>,
+    /// The state that is being committed or fetched.
+    applying: Option<Applying>,
     view: Option<RoundView>,
     work: Work,
     work_since: Option<Height>,
@@ -149,22 +158,19 @@ impl WorkerState {
                 }
             }
             WorkerEvent::Applied { round } => {
-                if self.applying == Some(round) {
+                if matches!(self.applying, Some(Applying::Next(r) | Applying::Last(r)) if r == round) {
                     self.applying = None;
                 }
                 self.applied = self.applied.max(round);
             }
             WorkerEvent::ResultMissing { round } => {
-                if self.applying == Some(round) {
+                if self.applying == Some(Applying::Next(round)) {
                     step.then.push(Action::FetchResult { round });
                 }
             }
             WorkerEvent::FetchFailed { round } => {
-                if self.applying == Some(round) {
-                    self.applying = None;
-                    // Again at the next block, not at once.
-                    return step;
-                }
+                self.fetch_failed(round, &mut step);
+                return step;
             }
         }
         self.advance(&mut step);
@@ -192,7 +198,8 @@ impl WorkerState {
             if before != (self.proposals.len(), self.votes.len()) {
                 step.persist.push(Record::Forget { before: round });
             }
-            let before = self.oldest_kept(round);
+            // What has not been applied here may be held by nobody else.
+            let before = self.oldest_kept(round).min(self.applied.next());
             if before > Round::ZERO {
                 step.then.push(Action::Prune { before });
             }
@@ -200,9 +207,25 @@ impl WorkerState {
         self.note_work();
     }
 
-    /// The oldest round whose results are kept while `round` is under way, here and at peers.
+    /// The oldest round whose results are kept while `round` is under way, at peers that are not behind themselves.
     fn oldest_kept(&self, round: Round) -> Round {
         round.saturating_sub(self.config.retention_rounds)
+    }
+
+    /// Nobody gave what was asked for: again at the next block. Only where peers need not keep a round's result any more
+    /// the whole state leads on.
+    fn fetch_failed(&mut self, failed: Round, step: &mut Step) {
+        match (self.applying, &self.view) {
+            (Some(Applying::Next(round)), Some(view))
+                if round == failed && round < self.oldest_kept(view.state.round()) =>
+            {
+                let round = view.state.last_block().round;
+                self.applying = Some(Applying::Last(round));
+                step.then.push(Action::FetchState { round });
+            }
+            (Some(Applying::Next(round) | Applying::Last(round)), _) if round == failed => self.applying = None,
+            _ => {}
+        }
     }
 
     fn note_work(&mut self) {
@@ -331,17 +354,11 @@ impl WorkerState {
         self.drop_stale(&view, step);
         self.compare(&view, step);
         // Rounds build on each other: first the state of the last one.
-        let last = state.last_block().round;
-        if self.applied < last {
+        if self.applied < state.last_block().round {
             if self.applying.is_none() {
-                let next = self.applied.next();
-                // Round by round as long as peers have the results; after that only a whole state leads on.
-                let (round, action) = match next < self.oldest_kept(state.round()) {
-                    true => (last, Action::FetchState { round: last }),
-                    false => (next, Action::CommitState { round: next }),
-                };
-                self.applying = Some(round);
-                step.then.push(action);
+                let round = self.applied.next();
+                self.applying = Some(Applying::Next(round));
+                step.then.push(Action::CommitState { round });
             }
             return;
         }

@@ -131,7 +131,8 @@ pub enum WorkerEvent {
         /// The round.
         round: Round,
     },
-    /// The accepted result of a round is not here: not executed, or executed to something else.
+    /// The accepted result of a round is not here: not executed, or executed to something else; or the chain no longer
+    /// says which it is.
     ResultMissing {
         /// The round.
         round: Round,

@@ -213,7 +213,7 @@ pub(crate) async fn commit_state<L: Ledger, T: Transport, P: Pool>(
 ) -> Result<(), WorkerError> {
     let Some(block) = context.ledger.block(context.paratime, round)? else {
         tracing::warn!(round = round.0, "worker.block_not_kept");
-        context.tell(WorkerEvent::FetchFailed { round }).await;
+        context.tell(WorkerEvent::ResultMissing { round }).await;
         return Ok(());
     };
     let (results, held) = (context.results.clone(), block.clone());
@@ -291,6 +291,11 @@ pub(crate) async fn fetch_state<L: Ledger, T: Transport, P: Pool>(
     round: Round,
 ) -> Result<(), WorkerError> {
     if let Some(block) = context.ledger.block(context.paratime, round)? {
+        // All rounds between may have left the state as it was; then perhaps nobody has come further than this node.
+        let (results, last) = (context.results.clone(), block.clone());
+        if blocking(move || results.commit_unchanged(&last)).await? {
+            return applied(&context, block).await;
+        }
         let all = peers(&context, None)?;
         for peer in &all {
             let Some(state) = ask_state(&context, *peer, &block).await? else { continue };

@@ -505,7 +505,7 @@ impl World {
 
     fn commit_state(&mut self, node: usize, round: Round) -> Result<(), Stop> {
         let Some(block) = self.known_block(node, round) else {
-            return self.handle(node, WorkerEvent::FetchFailed { round });
+            return self.handle(node, WorkerEvent::ResultMissing { round });
         };
         let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
         let done = match run.results.commit_held(&block) {
@@ -540,6 +540,10 @@ impl World {
         let Some(block) = self.known_block(node, round) else {
             return self.handle(node, WorkerEvent::FetchFailed { round });
         };
+        let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
+        if whole && run.results.commit_unchanged(&block)? {
+            return self.applied(node, &block);
+        }
         let peers = self.peers(node, None);
         self.ask_for_result(node, ResultFetch { block, whole, peers, part: ResultPart::Result })
     }

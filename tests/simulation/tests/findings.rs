@@ -45,3 +45,22 @@ fn a_false_state_is_refused_and_the_right_one_taken_from_another_peer() {
     });
     assert!(lied, "in none of the runs the peer gave a false state");
 }
+
+#[test]
+fn all_nodes_come_back_when_more_rounds_have_failed_without_them_than_results_are_kept_for() {
+    // Nobody has the state after the last round, and each needs only what it holds: seed 275 after the first repair.
+    let mut scenario = away_for_long();
+    scenario.retention_rounds = 1;
+    (scenario.rounds.proposer_timeout, scenario.rounds.max_round_interval) = (3, 10);
+    scenario.fault_blocks = scenario.fault_blocks.max(90);
+    let until_ms = scenario.quiet_from_ms();
+    // Also between the votes of a round and the block that finalises it: then only its executors hold its result.
+    for from_ms in (0..8).map(|n| until_ms / 2 + n * 250) {
+        let groups = 0..scenario.machines.len();
+        let cut = groups.map(|n| Partition { from_ms, until_ms, group: 1 << n, from_chain: true });
+        scenario.partitions = cut.collect();
+        let report = run_scenario(scenario.clone(), false);
+        is_clean(&report);
+        assert!(report.coverage["failed no-proposal"] > 2, "{:?}", report.coverage);
+    }
+}

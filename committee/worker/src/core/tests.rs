@@ -364,14 +364,32 @@ fn states_are_committed_one_round_after_the_other_before_anything_is_executed() 
 #[test]
 fn a_node_that_is_further_behind_than_results_are_kept_takes_the_whole_state_after_the_last_round() {
     let (mut net, mut w) = three_rounds_behind(2);
-    let step = w.apply(net.view());
-    let pruned = Action::Prune { before: Round(2) };
-    assert_eq!(step.then, [pruned, Action::FetchState { round: Round(3) }], "the result of round 1 is kept nowhere");
+    // What this node holds leads on as far as it does, then what a peer may still hold: one that is behind itself keeps
+    // what it has not applied.
+    let (pruned, first) = (Action::Prune { before: Round(1) }, Action::CommitState { round: Round(1) });
+    assert_eq!(w.apply(net.view()).then, [pruned, first.clone()]);
+    let missing = WorkerEvent::ResultMissing { round: Round(1) };
+    let failed = |round| WorkerEvent::FetchFailed { round: Round(round) };
+    assert_eq!(w.apply(missing.clone()).then, [Action::FetchResult { round: Round(1) }]);
+    assert_eq!(w.apply(failed(1)).then, [Action::FetchState { round: Round(3) }], "round 1 need not be kept any more");
     assert_eq!(words(&w.apply(work())), [""; 0]);
-    assert_eq!(words(&w.apply(WorkerEvent::FetchFailed { round: Round(3) })), [""; 0], "not at once");
-    assert_eq!(words(&w.apply(net.next())), ["fetch state"], "again at the next block");
+    assert_eq!(words(&w.apply(failed(3))), [""; 0], "not at once");
+    assert_eq!(w.apply(net.next()).then, [first], "again at the next block");
+    assert_eq!(words(&w.apply(missing)), ["fetch result"]);
+    assert_eq!(words(&w.apply(failed(1))), ["fetch state"]);
     assert_eq!(words(&w.apply(WorkerEvent::Applied { round: Round(3) })), ["plan"], "now it schedules round 4");
     assert_eq!(w.applied(), Round(3));
+}
+
+#[test]
+fn a_node_that_is_behind_keeps_what_it_has_not_applied_and_waits_for_results_that_peers_still_keep() {
+    let (net, mut w) = three_rounds_behind(2);
+    let _ = w.apply(net.view());
+    // It held the result of round 1 itself, perhaps as the only one.
+    assert_eq!(w.apply(WorkerEvent::Applied { round: Round(1) }).then, [Action::CommitState { round: Round(2) }]);
+    let missing = WorkerEvent::ResultMissing { round: Round(2) };
+    assert_eq!(w.apply(missing).then, [Action::FetchResult { round: Round(2) }]);
+    assert_eq!(words(&w.apply(WorkerEvent::FetchFailed { round: Round(2) })), [""; 0], "round 4 is under way");
 }
 
 #[test]

@@ -157,6 +157,17 @@ impl ResultStore {
         Ok(true)
     }
 
+    /// Commits the state here as that after a round if it has the finalised root already. `false`: it is another one,
+    /// and nothing was written.
+    ///
+    /// # Errors
+    /// If that round or a later one is committed already, or the store fails.
+    pub fn commit_unchanged(&self, block: &ParaTimeBlock) -> Result<bool, StateError> {
+        let unchanged = FetchedState { round: block.round, root: block.state_root, writes: BTreeMap::new() };
+        Ok(self.root_of_writes(block.round, &unchanged.writes)? == Some(block.state_root)
+            && self.commit_state(&unchanged)?)
+    }
+
     /// One for all tries: what an abandoned one pinned goes with the next commit of a state.
     fn holder_of_states(&self) -> Vec<u8> {
         [super::PREFIX, &self.paratime.0, b"/state"].concat()

@@ -199,6 +199,18 @@ fn a_fetched_state_needs_the_finalised_root_and_all_its_ciphertexts() {
 }
 
 #[test]
+fn a_state_that_has_the_finalised_root_already_is_that_of_the_later_round() {
+    let results = store();
+    let root = results.tree().root_at(0).unwrap();
+    let failed = ParaTimeBlock { state_root: root, ..block(&results, 2_000, &execution(1)) };
+    let other = ParaTimeBlock { state_root: Digest([4; 32]), ..failed.clone() };
+    assert!(!results.commit_unchanged(&other).unwrap());
+    assert_eq!(results.applied().unwrap(), Some(Round(0)));
+    assert!(results.commit_unchanged(&failed).unwrap());
+    assert_eq!(results.applied().unwrap(), Some(Round(2_000)));
+}
+
+#[test]
 fn what_is_no_part_of_a_state_is_refused_and_a_state_that_is_not_kept_is_not_there() {
     let there = store();
     commit(&there, 1, (0..4u8).map(|n| (vec![n + 1], Some(Value::Plain(vec![n])))));
