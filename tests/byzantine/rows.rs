@@ -10,6 +10,8 @@ pub(crate) struct Shape {
     pub(crate) workers: u16,
     pub(crate) backups: u16,
     pub(crate) stragglers: u16,
+    /// Compute nodes without a seat in the first committee.
+    pub(crate) spare: u16,
     /// Blocks a round without FHE work may take.
     pub(crate) round_timeout: u64,
     /// The longest time from one round to the next without work, in blocks.
@@ -28,6 +30,7 @@ const SMALL: Shape = Shape {
     workers: 2,
     backups: 1,
     stragglers: 0,
+    spare: 0,
     round_timeout: 12,
     round_interval: None,
     epoch: None,
@@ -42,6 +45,9 @@ const PATIENT: Shape = Shape { round_timeout: 400, ..SMALL };
 const SLOW: Shape = Shape { round_timeout: 120, ..SMALL };
 /// Three workers of which one may be late.
 const LATE: Shape = Shape { workers: 3, stragglers: 1, ..SMALL };
+
+/// One node waits for a seat that becomes free.
+const SPARE: Shape = Shape { spare: 1, ..SMALL };
 
 /// What a row does, in order.
 #[derive(Clone, Copy)]
@@ -116,6 +122,7 @@ const ROW: Row = Row {
 /// A tenth of a node's stake of a million.
 const TENTH: u128 = 100_000;
 const WRONG: &str = "wrong-result";
+const EQUIVOCATION: &str = "equivocation";
 
 /// Every row.
 pub(crate) const ROWS: &[Row] = &[
@@ -261,6 +268,53 @@ pub(crate) const ROWS: &[Row] = &[
         faults: &[("compute-0", "wrong-root@1"), ("compute-3", "wrong-root-backup@1")],
         must: &["rounds.discrepancy cause=votes", "rounds.finalized round=1 scheduler=compute-1 discrepancy=true"],
         slashed: &[("compute-0", TENTH, WRONG), ("compute-3", TENTH, WRONG)],
+        ..ROW
+    },
+    // Whoever contradicts itself is found by honest nodes alone, and loses its seat in the block that convicts it. The
+    // round under way may end with that, and the next committee then takes its transactions.
+    Row {
+        name: "worker signs two votes",
+        shape: SPARE,
+        faults: &[("compute-0", "equivocate-vote@1")],
+        steps: &[Step::Transfer(1), Step::Await("rounds.epoch_transition"), Step::Transfer(1)],
+        must: &[
+            "rounds.evidence round=1 node=compute-0 kind=commitments",
+            "standing.frozen node=compute-0 reason=equivocation until=3",
+            "election.unseated node=compute-0",
+        ],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped", "rounds.suspended"],
+        slashed: &[("compute-0", TENTH, EQUIVOCATION)],
+        ..ROW
+    },
+    Row {
+        name: "scheduler signs two proposals",
+        shape: SPARE,
+        faults: &[("compute-1", "equivocate-proposal@1")],
+        steps: &[Step::Transfer(1), Step::Await("rounds.epoch_transition"), Step::Transfer(1)],
+        must: &[
+            "rounds.announced round=1 scheduler=compute-1 rank=0",
+            "refused call=rounds.announce signer=compute-1",
+            "rounds.evidence round=1 node=compute-1 kind=proposals",
+            "standing.frozen node=compute-1 reason=equivocation until=3",
+            "election.unseated node=compute-1",
+        ],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped", "rounds.suspended"],
+        slashed: &[("compute-1", TENTH, EQUIVOCATION)],
+        ..ROW
+    },
+    Row {
+        name: "another batch in gossip than on chain",
+        // Nobody waits for the seat, so that one of the two that are left sits in both lists.
+        faults: &[("compute-1", "equivocate-batches@1")],
+        steps: &[Step::Transfer(1), Step::Await("rounds.epoch_transition"), Step::Transfer(1)],
+        must: &[
+            "rounds.announced round=1 scheduler=compute-1 rank=0",
+            "rounds.evidence round=1 node=compute-1 kind=proposals",
+            "standing.frozen node=compute-1 reason=equivocation until=3",
+            "election.unseated node=compute-1",
+        ],
+        never: &["rounds.discrepancy", "rounds.proposal_dropped", "rounds.suspended"],
+        slashed: &[("compute-1", TENTH, EQUIVOCATION)],
         ..ROW
     },
     Row {

@@ -31,9 +31,9 @@ const ROUND: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a chain that is cut in halves is watched for a block.
 const WATCHED: Duration = Duration::from_secs(4);
-/// Bootstraps that a replica is expected to work off in a block, and the most in a batch: one report.
-/// What the scheduler's largest decision and call need; with them a full batch takes ten blocks.
+/// Most bootstraps in a batch: what the scheduler's largest decision and call need.
 const MAX_BATCH_PBS: u64 = 4_800;
+/// Blocks that a full batch is expected to take.
 const BATCH_BLOCKS: u64 = 10;
 
 /// The head of the table.
@@ -51,7 +51,7 @@ fn fixture(shape: &Shape) -> Fixture {
     Fixture {
         chain_id: "parallax-byzantine".to_owned(),
         validators: shape.validators,
-        compute: shape.workers + shape.backups,
+        compute: shape.workers + shape.backups + shape.spare,
         workers: shape.workers,
         backups: shape.backups,
         accounts: 4,
