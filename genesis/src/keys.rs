@@ -98,6 +98,14 @@ fn seed(path: &Path, field: &str, text: &str) -> Result<Zeroizing<[u8; 32]>, Gen
 
 /// Reads the fields that every key file has, and refuses another kind before the rest is looked at.
 fn open(path: &Path, kind: &str) -> Result<Zeroizing<Vec<u8>>, GenesisError> {
+    match read(path)? {
+        (found, bytes) if found == kind => Ok(bytes),
+        (found, _) => Err(bad(path, format!("this is a key file of kind {found:?}, one of kind {kind:?} is needed"))),
+    }
+}
+
+/// The kind of a key file of this version, and its bytes.
+fn read(path: &Path) -> Result<(String, Zeroizing<Vec<u8>>), GenesisError> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
@@ -114,10 +122,7 @@ fn open(path: &Path, kind: &str) -> Result<Zeroizing<Vec<u8>>, GenesisError> {
             remedy: "use the program that wrote it",
         });
     }
-    if head.kind != kind {
-        return Err(bad(path, format!("this is a key file of kind {:?}, one of kind {kind:?} is needed", head.kind)));
-    }
-    Ok(bytes)
+    Ok((head.kind, bytes))
 }
 
 impl NodeKeys {
@@ -227,6 +232,18 @@ impl AccountKey {
             return Err(bad(path, "address and public_key are not those of seed; the file was altered"));
         }
         Ok(key)
+    }
+
+    /// Reads what signs transactions: an account's key file, or a node's, whose first key has an account too. It is the
+    /// account of the node's entity where a node is its own entity, as on a localnet.
+    ///
+    /// # Errors
+    /// If it cannot be read, others can read it, or it is neither.
+    pub fn load_signer(path: &Path) -> Result<Self, GenesisError> {
+        match read(path)?.0.as_str() {
+            NODE => Ok(Self { secret: NodeKeys::load(path)?.consensus }),
+            _ => Self::load(path),
+        }
     }
 
     /// Writes a key file, mode 0600.

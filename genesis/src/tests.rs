@@ -451,6 +451,21 @@ fn key_files_are_private_and_hold_together() {
 }
 
 #[test]
+fn a_transaction_is_signed_with_an_account_key_or_with_that_of_a_node() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (of_account, of_node) = (dir.path().join("account.json"), dir.path().join("node.key"));
+    let (account, node) = (AccountKey::generate(), keys(0));
+    account.save(&of_account).expect("a fresh directory can be written");
+    node.save(&of_node).expect("a fresh directory can be written");
+    assert_eq!(AccountKey::load_signer(&of_account).expect("an account").public(), account.public());
+    assert_eq!(AccountKey::load_signer(&of_node).expect("a node").public(), node.node());
+    let text = std::fs::read_to_string(&of_node).expect("own file").replace("\"node\"", "\"kms\"");
+    std::fs::write(&of_node, text).expect("own file");
+    let error = AccountKey::load_signer(&of_node).expect_err("neither").to_string();
+    assert!(error.contains("kind \"kms\"") && error.contains("kind \"account\""), "{error}");
+}
+
+#[test]
 fn a_missing_home_is_reported_by_its_path() {
     let error = Home::open(Path::new("/nonexistent/home")).expect_err("there is none").to_string();
     assert!(error.contains("/nonexistent/home/config.json"), "{error}");

@@ -3,6 +3,7 @@
 
 use crate::Hex;
 use parallax_consensus_app::block::{Header, Validator, ValidatorSet};
+use parallax_consensus_app::standing::Standing;
 use parallax_consensus_app::tx::{NodeDescriptor, Role};
 use parallax_consensus_app::{CommitCertificate, Receipt};
 use parallax_primitives::{
@@ -247,8 +248,10 @@ pub struct NodeView {
     /// Stake of its entity.
     #[serde(with = "decimal")]
     pub stake: Amount,
-    /// Whether it may be elected in the next epoch.
+    /// Whether it may be elected in the next epoch, where its faults do not suspend it.
     pub electable: bool,
+    /// Whether it is frozen, and its faults by ParaTime.
+    pub standing: Standing,
 }
 
 /// The validators of a height.

@@ -2,13 +2,14 @@
 //!
 //! Each test runs a localnet of its own in a directory of its own on free ports; they take turns, because one localnet
 //! fills a small machine. The FHE key set comes from the cache and is made once. Bootstraps on this machine take about
-//! 30 core-milliseconds: each placement test spends about 1,000, the hostile-input test none.
+//! 30 core-milliseconds: each placement test spends about 1,000, the others none.
 
 // A test may use a clock to wait for processes, and a failed expectation should end it where it stands.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod network;
 mod placement;
+mod standing;
 mod wrong_input;
 
 use std::path::Path;

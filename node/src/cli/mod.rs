@@ -4,6 +4,7 @@ mod genesis;
 mod host;
 mod job;
 mod keys;
+mod names;
 mod placement;
 mod policy;
 mod query;

@@ -1,10 +1,13 @@
 //! `parallax query`: questions to a node, answered in JSON.
 
+use super::names::Names;
 use super::{RpcArgs, print_json};
+use crate::client::chain_of;
 use clap::{Args, Subcommand};
-use eyre::{Result, bail};
+use eyre::{Result, bail, eyre};
 use parallax_consensus_app::keys;
-use parallax_primitives::{Address, Digest, Height, ParaTimeId, Round};
+use parallax_primitives::{Address, Digest, Height, NodeId, ParaTimeId, Round};
+use parallax_rpc::types::NodeView;
 use parallax_rpc::{Client, ConsensusApiClient as _, Hex, NodeApiClient as _, ParaTimeApiClient};
 
 #[derive(Debug, Subcommand)]
@@ -23,8 +26,10 @@ pub(super) enum QueryCommand {
     Tx(DigestArgs),
     /// An account of the ledger
     Account(AccountArgs),
-    /// The registered nodes
+    /// The registered nodes, and where each of them stands
     Nodes(RpcArgs),
+    /// A registered node: its stake, whether it can be elected, its faults and whether it is frozen
+    Node(NodeArgs),
     /// Events of the ledger
     Events(EventsArgs),
     /// The ParaTimes of the chain
@@ -65,6 +70,14 @@ pub(super) struct DigestArgs {
 pub(super) struct AccountArgs {
     /// The address
     address: Address,
+    #[command(flatten)]
+    rpc: RpcArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// The node: its name in the localnet, its id, or how that begins
+    node: String,
     #[command(flatten)]
     rpc: RpcArgs,
 }
@@ -182,6 +195,15 @@ pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaT
     }
 }
 
+/// The registered node that a text means.
+pub(super) async fn node(rpc: &Client, wanted: &str) -> Result<NodeView> {
+    let names = Names::of(chain_of(rpc).await?);
+    let all = rpc.nodes().await?;
+    let ids: Vec<NodeId> = all.iter().map(|view| view.descriptor.node).collect();
+    let found = names.find(wanted, &ids, "is registered")?;
+    all.into_iter().find(|view| view.descriptor.node == found).ok_or_else(|| eyre!("no node {wanted} is registered"))
+}
+
 impl ParaTimeArgs {
     async fn connect(&self) -> Result<(Client, ParaTimeId)> {
         let rpc = self.rpc.connect().await?;
@@ -203,6 +225,7 @@ impl QueryCommand {
             Self::Tx(a) => print_json(&a.rpc.connect().await?.transaction(a.digest).await?),
             Self::Account(a) => print_json(&a.rpc.connect().await?.account(a.address).await?),
             Self::Nodes(rpc) => print_json(&rpc.connect().await?.nodes().await?),
+            Self::Node(a) => print_json(&node(&a.rpc.connect().await?, &a.node).await?),
             Self::Events(a) => {
                 let rpc = a.rpc.connect().await?;
                 print_json(&parallax_rpc::NodeApiClient::events(&rpc, a.from, a.to, a.prefix).await?)

@@ -4,11 +4,10 @@
 //! its digests, or a leaf with its Merkle proof, lie under the root that its node signed.
 
 use super::RpcArgs;
+use super::names::Names;
 use super::query::paratime;
 use clap::{Args, Subcommand};
 use eyre::{Result, bail, eyre};
-use parallax_localnet::Plan;
-use parallax_localnet::localnet::DEFAULT_DIR;
 use parallax_primitives::limits::MAX_TRACE_LEAVES;
 use parallax_primitives::{Digest, NodeId, ParaTimeId, Round};
 use parallax_rounds::{BlockKind, Outcome};
@@ -18,7 +17,6 @@ use parallax_runtime::compare::{ComparedTrace, Found, compare};
 use parallax_runtime::{Divergence, ProvenLeaf, TraceDigests};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RoundCommand {
@@ -100,8 +98,7 @@ struct Asked {
     rpc: Client,
     id: ParaTimeId,
     report: RoundReport,
-    /// Names of nodes, where a localnet has them.
-    names: BTreeMap<NodeId, String>,
+    names: Names,
 }
 
 /// A vote for a result.
@@ -123,42 +120,27 @@ impl Asked {
         if report.votes.len() != all {
             bail!("the node shows commitments that their nodes have not signed; ask another one with --rpc");
         }
-        let plan = Plan::load(Path::new(DEFAULT_DIR)).ok().flatten().filter(|plan| plan.chain == chain);
-        let names = plan.map(|p| p.nodes.into_iter().map(|n| (n.node, n.name)).collect()).unwrap_or_default();
+        let names = Names::of(chain);
         Ok(Self { rpc, id, report, names })
     }
 
     fn name(&self, node: &NodeId) -> String {
-        self.names.get(node).cloned().unwrap_or_else(|| node.to_string())
+        self.names.name(node)
     }
 
     fn list(&self, nodes: &[NodeId]) -> String {
-        nodes.iter().map(|n| self.name(n)).collect::<Vec<_>>().join(", ")
+        self.names.list(nodes)
     }
 
-    /// A text in which nodes have their names.
     fn named(&self, text: &str) -> String {
-        let name = self.names.iter().find(|(node, _)| node.to_string() == text);
-        name.map_or_else(|| text.to_owned(), |(_, name)| name.clone())
+        self.names.named(text)
     }
 
     /// The node that a text means, among those that committed.
     fn node(&self, text: &str) -> Result<NodeId> {
         let nodes: BTreeSet<NodeId> = self.report.votes.iter().map(|v| v.commitment.commitment.node).collect();
-        let means = |node: &&NodeId| {
-            let (id, wanted) = (node.to_string(), text.trim_start_matches("0x"));
-            self.name(node) == text || (wanted.len() >= 4 && id.trim_start_matches("0x").starts_with(wanted))
-        };
-        let found: Vec<&NodeId> = nodes.iter().filter(means).collect();
-        match found[..] {
-            [one] => Ok(*one),
-            [] => bail!(
-                "no node {text} committed in round {}; there are {}",
-                self.report.round,
-                self.list(&nodes.iter().copied().collect::<Vec<_>>())
-            ),
-            _ => bail!("{text} may be {}; give more digits", self.list(&nodes.iter().copied().collect::<Vec<_>>())),
-        }
+        let nodes: Vec<NodeId> = nodes.into_iter().collect();
+        self.names.find(text, &nodes, &format!("committed in round {}", self.report.round))
     }
 
     /// The votes for a result of the round's last proposal that has any.
@@ -453,6 +435,7 @@ mod tests {
             events: vec![],
         };
         let names = (0..traces.len() as u8).map(|n| (key(n).public(), format!("compute-{n}"))).collect();
+        let names = Names::given(names);
         Asked { rpc: Client::new("http://127.0.0.1:1").unwrap(), id, report, names }
     }
 

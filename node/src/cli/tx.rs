@@ -1,12 +1,14 @@
 //! `parallax tx`: consensus transactions.
 
-use super::{KeyArgs, RpcArgs};
+use super::{RpcArgs, query};
 use crate::client::{chain_of, wait_consensus};
 use clap::{Args, Subcommand};
 use eyre::Result;
 use parallax_consensus_app::tx::{Call, Transaction, TxBody};
+use parallax_genesis::AccountKey;
 use parallax_primitives::{Address, Amount, Gas, Nonce};
-use parallax_rpc::{Client, ConsensusApiClient as _};
+use parallax_rpc::ConsensusApiClient as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
@@ -17,20 +19,39 @@ pub(super) enum TxCommand {
     Escrow(TransferArgs),
     /// Take tokens out of an entity's escrow; they are free after the debonding time
     Reclaim(TransferArgs),
+    /// Lift the freeze of a node, once its time has come; `parallax query node` says when
+    Unfreeze(UnfreezeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnfreezeArgs {
+    /// The node: its name in the localnet, its id, or how that begins
+    #[arg(long, value_name = "NODE")]
+    node: String,
+    #[command(flatten)]
+    send: SendArgs,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct TransferArgs {
-    #[command(flatten)]
-    rpc: RpcArgs,
-    #[command(flatten)]
-    key: KeyArgs,
     /// The other account: recipient or entity
     #[arg(long, value_name = "ADDRESS")]
     to: Address,
     /// How much, in base units
     #[arg(long)]
     amount: Amount,
+    #[command(flatten)]
+    send: SendArgs,
+}
+
+/// Who signs a transaction, and how it travels.
+#[derive(Debug, Args)]
+struct SendArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    /// Key file of the account that signs: an account's, or a node's where that is its own entity, as on a localnet
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
     /// Fee in base units
     #[arg(long, default_value = "10000")]
     fee: Amount,
@@ -48,38 +69,36 @@ pub(super) struct TransferArgs {
 impl TxCommand {
     pub(super) async fn run(self) -> Result<()> {
         let (args, call) = match self {
-            Self::Transfer(a) => {
-                let call = Call::Transfer { to: a.to, amount: a.amount };
-                (a, call)
-            }
-            Self::Escrow(a) => {
-                let call = Call::Escrow { to: a.to, amount: a.amount };
-                (a, call)
-            }
-            Self::Reclaim(a) => {
-                let call = Call::Reclaim { from: a.to, amount: a.amount };
-                (a, call)
+            Self::Transfer(a) => (a.send, Call::Transfer { to: a.to, amount: a.amount }),
+            Self::Escrow(a) => (a.send, Call::Escrow { to: a.to, amount: a.amount }),
+            Self::Reclaim(a) => (a.send, Call::Reclaim { from: a.to, amount: a.amount }),
+            Self::Unfreeze(a) => {
+                let node = query::node(&a.send.rpc.connect().await?, &a.node).await?.descriptor.node;
+                (a.send, Call::Unfreeze { node })
             }
         };
-        let rpc = args.rpc.connect().await?;
-        let key = args.key.load()?;
-        let nonce = match args.nonce {
-            Some(nonce) => nonce,
-            None => rpc.account(key.address()).await?.nonce,
-        };
-        let body = TxBody { nonce, fee: args.fee, gas_limit: args.gas, call };
-        let bytes = Transaction::sign(body, chain_of(&rpc).await?, &key.secret).encode();
-        if args.offline {
-            println!("{}", parallax_rpc::Hex(bytes));
-            return Ok(());
-        }
-        send(&rpc, bytes).await
+        args.send(call).await
     }
 }
 
-async fn send(rpc: &Client, bytes: Vec<u8>) -> Result<()> {
-    let digest = rpc.submit(bytes.into()).await?;
-    let height = wait_consensus(rpc, digest, Duration::from_secs(30)).await?;
-    println!("{digest} is in block {height}");
-    Ok(())
+impl SendArgs {
+    /// Signs the call and waits until a block holds it.
+    async fn send(self, call: Call) -> Result<()> {
+        let rpc = self.rpc.connect().await?;
+        let key = AccountKey::load_signer(&self.key)?;
+        let nonce = match self.nonce {
+            Some(nonce) => nonce,
+            None => rpc.account(key.address()).await?.nonce,
+        };
+        let body = TxBody { nonce, fee: self.fee, gas_limit: self.gas, call };
+        let bytes = Transaction::sign(body, chain_of(&rpc).await?, &key.secret).encode();
+        if self.offline {
+            println!("{}", parallax_rpc::Hex(bytes));
+            return Ok(());
+        }
+        let digest = rpc.submit(bytes.into()).await?;
+        let height = wait_consensus(&rpc, digest, Duration::from_secs(30)).await?;
+        println!("{digest} is in block {height}");
+        Ok(())
+    }
 }

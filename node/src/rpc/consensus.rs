@@ -4,7 +4,7 @@ use super::{Context, failed, reading, refuse};
 use crate::chain::ProofError;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::tx::{Transaction, tx_digest};
-use parallax_consensus_app::{epoch, ledger, registry, staking};
+use parallax_consensus_app::{epoch, ledger, registry, staking, standing};
 use parallax_primitives::{Address, Amount, Digest, Height};
 use parallax_rpc::types::{AccountView, BlockView, NodeView, TxStatus, TxView, ValidatorsView};
 use parallax_rpc::{ConsensusApiServer, ErrorCode, Hex, LightBlock, ProofBundle, RpcError, RpcResult};
@@ -121,8 +121,9 @@ impl ConsensusApiServer for Consensus {
             // A compute node waits out the epoch after the one that registered it.
             let since = registry::node_since(&view, &descriptor.node).map_err(refuse)?;
             let waited = since.is_none_or(|epoch| epoch.next() < next);
-            let electable = descriptor.expires >= next && stake >= least && waited;
-            Ok(NodeView { descriptor, stake, electable })
+            let standing = standing::standing(&view, &descriptor.node).map_err(refuse)?;
+            let electable = descriptor.expires >= next && stake >= least && waited && standing.frozen.is_none();
+            Ok(NodeView { descriptor, stake, electable, standing })
         });
         views.collect()
     }
