@@ -49,7 +49,8 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
             if name != "target" && (!name.starts_with('.') || name == ".ci") {
                 files(&path, found);
             }
-        } else {
+        } else if name != ".git" {
+            // A worktree has a file of that name, which is not the repository's.
             found.push(path);
         }
     }
