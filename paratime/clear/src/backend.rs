@@ -5,7 +5,7 @@ use crate::noise;
 use parallax_primitives::{Digest, Domain, KeyId, encode};
 use parallax_runtime::{
     Evaluation, EvaluationProfile, FheBackend, FheError, InputError, InputKind, IntegerOp, Op, Program,
-    ReRandomization, Table, ValueId, trace,
+    ReRandomization, ValueId, trace,
 };
 use parallax_state::blob_digest;
 use std::collections::BTreeSet;
@@ -170,15 +170,6 @@ fn digest_of(value: &Value) -> Digest {
     trace::block_digest(&encode(&(value.number, value.mask)))
 }
 
-fn table(table: &Table, x: i64) -> Option<i64> {
-    match table {
-        Table::Map(entries) => entries.get(usize::try_from(x).ok()?).map(|e| i64::from(*e)),
-        Table::NonNegative { amplitude } => {
-            (-16..=15).contains(&x).then_some(if x >= 0 { i64::from(*amplitude) } else { 0 })
-        }
-    }
-}
-
 /// Little-endian digits of two bits, as a number of at most 256 bits held in base 4.
 fn compare(a: &[i64], b: &[i64]) -> std::cmp::Ordering {
     a.iter().rev().cmp(b.iter().rev())
@@ -256,9 +247,13 @@ pub(crate) fn numbers(op: &Op, get: &dyn Fn(&ValueId) -> Option<i64>) -> Option<
             }
             Some(vec![sum])
         }
-        Op::Table { input, table: t } => Some(vec![table(t, get(input)?)?]),
+        Op::Table { input, table: t } => Some(vec![t.value(get(input)?)?]),
         Op::TwoTables { input, tables } => {
             let x = usize::try_from(get(input)?).ok()?;
+            tables.iter().map(|entries| entries.get(x).map(|e| i64::from(*e))).collect()
+        }
+        Op::TwoSigned { input, tables } => {
+            let x = usize::try_from(get(input)?.checked_add(4)?).ok()?;
             tables.iter().map(|entries| entries.get(x).map(|e| i64::from(*e))).collect()
         }
         Op::Integer { op, operands } => {

@@ -1,6 +1,7 @@
 //! What a decision costs, beside the same decision written with tfhe's high-level integers, on one key set in one run.
 //!
-//! `cargo run -p parallax-fhe --example decision -- [--candidates 8,32] [--naive 8] [--replicas 2] [--threads 1,2]`
+//! `cargo run -p parallax-fhe --example decision -- [--candidates 8,32] [--naive 8] [--bits 8,16] [--replicas 2]
+//! [--threads 1,2]`
 //!
 //! Core-seconds are the processor time of this process, so that other work on the machine does not show. The high-level
 //! form has the same features: CPU, memory, GPUs, share, labels, latency, exclusion, the least score with ties to the
@@ -11,10 +12,10 @@
 mod engine;
 
 use engine::{Real, core_seconds};
-use parallax_runtime::{InputKind, Program};
 use parallax_scheduler::Replication;
-use parallax_scheduler::circuit::{Shape, decision_program};
+use parallax_scheduler::circuit::{Shape, decision_program, job_program, report_program};
 use parallax_scheduler::instances::{Engine, Numbers};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::BitAnd;
 use std::time::Instant;
@@ -138,36 +139,22 @@ fn naive<T: Number>(name: &str, n: u16, key: &ClientKey) -> Result<f64, Box<dyn 
     Ok(spent)
 }
 
-/// Inputs within the limits of a program, as they stand in the state after fresh reports.
-fn inputs(program: &Program, real: &mut Real) -> Vec<Vec<u8>> {
+/// Inputs of a decision among `n` hosts that have just reported, every value at random.
+fn inputs(real: &mut Real, n: u16) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let (report, job) = (report_program(1)?, job_program()?);
     let mut numbers = Numbers::new(11);
-    let kinds: Vec<InputKind> = program.inputs().to_vec();
-    kinds
-        .iter()
-        .map(|kind| {
-            let largest = kind.max();
-            let mut block = || match largest {
-                // Flags of exclusion are clear, bits of scores 0 or 4, pairs of labels 0, 1, 3 or 4.
-                1 => 0,
-                4 => {
-                    if numbers.below(2) == 0 {
-                        0
-                    } else {
-                        4
-                    }
-                }
-                _ => numbers.below(u64::from(largest) + 1) as u8,
-            };
-            let blocks: Vec<u8> = (0..kind.blocks()).map(|_| block()).collect();
-            real.store(&blocks)
-        })
-        .collect()
+    let mut digits = |count: u64| (0..count).map(|_| numbers.below(16) as u8).collect::<Vec<u8>>();
+    let mut all = real.proven(&job, &digits(10));
+    for _ in 0..n {
+        all.extend(real.proven(&report, &digits(12)));
+    }
+    Ok(all)
 }
 
 fn measure(real: &mut Real, n: u16, replicas: u8, threads: usize) -> Result<f64, Box<dyn Error>> {
     let replication = Replication { count: replicas, ..Replication::default() };
     let program = decision_program(&Shape::fresh(n, true, replication))?;
-    let inputs = inputs(&program, real);
+    let inputs = inputs(real, n)?;
     let (core, wall) = (core_seconds(), Instant::now());
     real.evaluate(&program, &inputs);
     let (core, wall) = (core_seconds() - core, wall.elapsed().as_secs_f64());
@@ -184,20 +171,36 @@ fn measure(real: &mut Real, n: u16, replicas: u8, threads: usize) -> Result<f64,
     Ok(core)
 }
 
+/// The lists of numbers after the options, in the place of their usual values.
+fn options() -> Result<BTreeMap<&'static str, Vec<u16>>, Box<dyn Error>> {
+    let mut all = BTreeMap::from([
+        ("--candidates", vec![8, 32]),
+        ("--naive", vec![8]),
+        ("--bits", vec![8, 16]),
+        ("--replicas", vec![2]),
+        ("--threads", vec![2]),
+    ]);
+    let mut given = std::env::args().skip(1);
+    while let Some(name) = given.next() {
+        let known = all.keys().copied().collect::<Vec<_>>().join(", ");
+        let list = all.get_mut(name.as_str()).ok_or(format!("there is no option {name}; there are {known}"))?;
+        let text = given.next().ok_or(format!("{name} wants numbers, for example `{name} 8,32`"))?;
+        let number = |t: &str| t.parse().map_err(|_| format!("{name} wants numbers, `{t}` is none"));
+        *list = text.split(',').filter(|t| !t.is_empty()).map(number).collect::<Result<_, _>>()?;
+    }
+    Ok(all)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let list = |name: &str, usual: &str| -> Result<Vec<u16>, Box<dyn Error>> {
-        let all: Vec<String> = std::env::args().collect();
-        let given = all.iter().position(|a| a == name).and_then(|i| all.get(i + 1)).cloned();
-        let text = given.unwrap_or_else(|| usual.to_owned());
-        Ok(text.split(',').filter(|t| !t.is_empty()).map(str::parse).collect::<Result<_, _>>()?)
-    };
+    let options = options()?;
     let mut ours: Vec<(u16, f64)> = Vec::new();
-    for threads in list("--threads", "2")? {
-        let mut real = Real::new(threads.into())?;
-        for n in list("--candidates", "8,32")? {
-            ours.push((n, measure(&mut real, n, 1, threads.into())?));
-            for replicas in list("--replicas", "2")? {
-                measure(&mut real, n, u8::try_from(replicas)?, threads.into())?;
+    for threads in &options["--threads"] {
+        let threads = usize::from(*threads);
+        let mut real = Real::new(threads)?;
+        for n in &options["--candidates"] {
+            ours.push((*n, measure(&mut real, *n, 1, threads)?));
+            for replicas in &options["--replicas"] {
+                measure(&mut real, *n, u8::try_from(*replicas)?, threads)?;
             }
         }
     }
@@ -205,15 +208,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = ConfigBuilder::with_custom_parameters(V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128).build();
     let key = ClientKey::generate(config);
     set_server_key(ServerKey::new(&key));
-    for n in list("--naive", "8")? {
-        let (small, large) =
-            (naive::<FheUint8>("high-level FheUint8", n, &key)?, naive::<FheUint16>("high-level FheUint16", n, &key)?);
-        for (_, core) in ours.iter().filter(|(size, _)| *size == n) {
-            println!(
-                "{n} candidates: FheUint8 takes {:.2} times as long, FheUint16 {:.2} times",
-                small / core,
-                large / core
-            );
+    for n in &options["--naive"] {
+        for bits in &options["--bits"] {
+            let name = format!("high-level FheUint{bits}");
+            let spent = match bits {
+                8 => naive::<FheUint8>(&name, *n, &key)?,
+                16 => naive::<FheUint16>(&name, *n, &key)?,
+                other => return Err(format!("--bits wants 8 or 16, not {other}").into()),
+            };
+            for (_, core) in ours.iter().filter(|(size, _)| size == n) {
+                println!("{n} candidates: FheUint{bits} takes {:.2} times as long", spent / core);
+            }
         }
     }
     Ok(())

@@ -27,6 +27,7 @@ use tfhe::shortint::ciphertext::{
     CompactCiphertextList, Degree, NoiseLevel, ReRandomizationContext, ReRandomizationSeed,
 };
 use tfhe::shortint::parameters::CompactCiphertextListExpansionKind;
+use tfhe::shortint::server_key::LookupTableOwned;
 use tfhe::shortint::{Ciphertext, KeySwitchingKeyView, ServerKey};
 
 /// Domain separators of tfhe's seed derivation: ours for the seeds, tfhe's own for the encryptions of zero.
@@ -342,7 +343,8 @@ fn apply(keys: &Material, op: &Op, arguments: &[Arc<Words>]) -> Result<Vec<Words
                     let table = shortint.generate_lookup_table(|x| u64::from(entries[(x & FULL) as usize]));
                     words(shortint.apply_lookup_table(&input, &table))
                 }
-                Table::NonNegative { amplitude } => non_negative(shortint, &input, *amplitude),
+                Table::NonNegative { amplitude } => folded(shortint, &input, [*amplitude; 16], *amplitude),
+                Table::Folded { entries, sum } => folded(shortint, &input, *entries, *sum),
             }])
         }
         Op::TwoTables { tables, .. } => {
@@ -351,6 +353,7 @@ fn apply(keys: &Material, op: &Op, arguments: &[Arc<Words>]) -> Result<Vec<Words
             let table = shortint.generate_many_lookup_table(&[&a, &b]);
             Ok(shortint.apply_many_lookup_table(&input, &table).into_iter().map(words).collect())
         }
+        Op::TwoSigned { tables, .. } => Ok(two_signed(shortint, &block(first(arguments)?, FULL), tables)),
         Op::Integer { op, operands } => {
             let mut rest = arguments.iter();
             let operands = operands.iter().map(|o| rest.by_ref().take(o.len()).map(|a| a.to_vec()).collect()).collect();
@@ -378,20 +381,54 @@ fn linear<'a>(terms: impl Iterator<Item = (i32, &'a Arc<Words>)>, constant: i32)
     sum
 }
 
-/// `amplitude` for `x >= 0`, else 0. The bootstrap gives `+amplitude/2` or `-amplitude/2`: past half of the circle, that
-/// is with the padding bit set, a test polynomial comes out negated. Adding `amplitude/2` makes that `amplitude` or 0.
-fn non_negative(key: &ServerKey, input: &Ciphertext, amplitude: u8) -> Words {
-    let mut table = key.generate_lookup_table(|_| 1);
-    // tfhe has laid the table out around 0 with the right signs; every coefficient is plus or minus one unit.
-    let half = i64::from(amplitude).wrapping_mul((DELTA / 2) as i64);
-    for coefficient in table.acc.as_mut().iter_mut() {
-        *coefficient = (*coefficient as i64).signum().wrapping_mul(half) as u64;
+/// `entries[x]` for `x >= 0`, else `sum - entries[x + 16]`. The bootstrap gives `entries[x] - sum/2` or, past half of the
+/// circle, that is with the padding bit set, its negative, because a test polynomial comes out negated there. Adding
+/// `sum/2` makes that the two values.
+fn folded(key: &ServerKey, input: &Ciphertext, entries: [u8; 16], sum: u8) -> Words {
+    let sum = i64::from(sum);
+    let polynomial = entries.map(|entry| i64::from(entry).wrapping_mul(2).wrapping_sub(sum));
+    let out = key.apply_lookup_table(input, &polynomial_of(key, polynomial));
+    plus_half(words(out), sum)
+}
+
+/// Two tables on -4..=4. The second result is read eight slots, half of the polynomial, after the first: with `P` the
+/// polynomial's sixteen slots and `P(x + 16) = -P(x)`, they are `P(x) + k` and `P(x + 8) + l`. Both read `P(4)`, for 4
+/// and for -4, and both read `P(12)`, the first one negated for -4; that fixes `k` and `l`, in halves.
+fn two_signed(key: &ServerKey, input: &Ciphertext, tables: &[[u8; 9]; 2]) -> Vec<Words> {
+    let [f, g] = tables.map(|table| move |x: i64| table.get((x + 4) as usize).map_or(0, |e| i64::from(*e)));
+    let (k, l) = (f(4) + f(-4) + g(4) - g(-4), f(-4) - f(4) + g(4) + g(-4));
+    let polynomial = std::array::from_fn(|slot| match slot as i64 {
+        x @ 0..=4 => 2 * f(x) - k,
+        x @ 5..=12 => 2 * g(x - 8) - l,
+        x => k - 2 * f(x - 16),
+    });
+    let mut table = key.generate_many_lookup_table(&[&|_| 0, &|_| 0]);
+    table.acc = polynomial_of(key, polynomial).acc;
+    let results = key.apply_many_lookup_table(input, &table).into_iter().map(words);
+    results.zip([k, l]).map(|(result, halves)| plus_half(result, halves)).collect()
+}
+
+/// The test polynomial with these values in its sixteen slots, in halves of a unit.
+fn polynomial_of(key: &ServerKey, slots: [i64; 16]) -> LookupTableOwned {
+    // tfhe lays a table out around 0, with the part that comes before 0 negated: one table tells for each coefficient
+    // which slot it is of, the other one whether it is negated.
+    let mut table = key.generate_lookup_table(|x| x);
+    let signs = key.generate_lookup_table(|_| 1);
+    for (coefficient, sign) in table.acc.as_mut().iter_mut().zip(signs.acc.as_ref()) {
+        let sign = (*sign as i64).signum();
+        let slot = (*coefficient as i64).wrapping_mul(sign) as u64 / DELTA;
+        let value = slots[(slot & FULL) as usize].wrapping_mul((DELTA / 2) as i64);
+        *coefficient = value.wrapping_mul(sign) as u64;
     }
-    let mut out = words(key.apply_lookup_table(input, &table));
-    if let Some(body) = out.last_mut() {
-        *body = body.wrapping_add(half as u64);
+    table
+}
+
+/// A block plus a number of halves of a unit.
+fn plus_half(mut block: Words, halves: i64) -> Words {
+    if let Some(body) = block.last_mut() {
+        *body = body.wrapping_add(halves.wrapping_mul((DELTA / 2) as i64) as u64);
     }
-    out
+    block
 }
 
 /// An integer operation by tfhe's radix integers.

@@ -74,8 +74,8 @@ pub enum ProgramError {
         /// The largest accepted.
         limit: u64,
     },
-    /// A table with entries over 15, or an amplitude that is not in 1..=15.
-    #[error("operation {op} has a table entry or amplitude over 15, or an amplitude of 0")]
+    /// A table with entries over 15 or over its sum, or an amplitude or sum that is not in 1..=15.
+    #[error("operation {op} has a table entry over 15 or over the table's sum, or an amplitude or sum outside 1..=15")]
     BadTable {
         /// Which operation.
         op: usize,
@@ -381,6 +381,14 @@ impl ProgramBuilder {
                 let a = i64::from(*amplitude);
                 (if min >= 0 { a } else { 0 }, if max < 0 { 0 } else { a })
             }
+            Table::Folded { entries, sum } => {
+                if !(1..=15).contains(sum) || entries.iter().any(|e| e > sum) {
+                    self.fail(ProgramError::BadTable { op });
+                }
+                let (min, max) = self.argument(input, "table.folded", SIGNED_RANGE);
+                let values = (min..=max).filter_map(|x| table.value(x));
+                values.fold((15, 0), |(low, high), v| (low.min(v), high.max(v)))
+            }
         };
         self.single(Op::Table { input, table }, |b| b.define_fresh(&[range]))
     }
@@ -395,6 +403,11 @@ impl ProgramBuilder {
         self.table(input, Table::NonNegative { amplitude })
     }
 
+    /// [`Table::Folded`].
+    pub fn folded(&mut self, input: ValueId, entries: [u8; 16], sum: u8) -> ValueId {
+        self.table(input, Table::Folded { entries, sum })
+    }
+
     /// Two tables on one argument in 0..=7: one bootstrap, two results.
     pub fn two_tables(&mut self, input: ValueId, tables: [[u8; 8]; 2]) -> [ValueId; 2] {
         if tables.iter().flatten().any(|e| *e > 15) {
@@ -403,6 +416,19 @@ impl ProgramBuilder {
         let argument = self.argument(input, "table.two", (0, 7));
         let ranges = tables.map(|entries| image(&entries, argument));
         match self.operation(Op::TwoTables { input, tables }, |b| b.define_fresh(&ranges))[..] {
+            [a, b] => [a, b],
+            _ => [ValueId(0); 2],
+        }
+    }
+
+    /// Two tables on one argument in -4..=4, entries for -4 first: one bootstrap, two results.
+    pub fn two_signed(&mut self, input: ValueId, tables: [[u8; 9]; 2]) -> [ValueId; 2] {
+        if tables.iter().flatten().any(|e| *e > 15) {
+            self.fail(ProgramError::BadTable { op: self.ops.len() });
+        }
+        let (min, max) = self.argument(input, "table.two-signed", (-4, 4));
+        let ranges = tables.map(|entries| image(&entries, (min.saturating_add(4), max.saturating_add(4))));
+        match self.operation(Op::TwoSigned { input, tables }, |b| b.define_fresh(&ranges))[..] {
             [a, b] => [a, b],
             _ => [ValueId(0); 2],
         }

@@ -43,7 +43,7 @@ pub fn proof() -> Gas {
 pub fn op_pbs(op: &Op) -> u64 {
     match op {
         Op::Linear { .. } => 0,
-        Op::Table { .. } | Op::TwoTables { .. } => 1,
+        Op::Table { .. } | Op::TwoTables { .. } | Op::TwoSigned { .. } => 1,
         Op::Integer { op, operands } => integer_pbs(*op, operands.last().map_or(0, Vec::len) as u64),
     }
 }

@@ -56,6 +56,31 @@ pub enum Table {
         /// The value for `x >= 0`, 1..=15.
         amplitude: u8,
     },
+    /// `x -> entries[x]` for `x` in 0..=15, and `sum - entries[x + 16]` for `x` in -16..=-1: past half of the circle a
+    /// test polynomial comes out negated. With it a table may tell more than sixteen arguments apart, as long as the
+    /// function has this symmetry on those that occur.
+    Folded {
+        /// The values for 0..=15, each at most `sum`.
+        entries: [u8; 16],
+        /// What the values of `x` and `x + 16` add up to, 1..=15.
+        sum: u8,
+    },
+}
+
+impl Table {
+    /// Its value, or `None` outside its domain.
+    pub fn value(&self, x: i64) -> Option<i64> {
+        let entry = |entries: &[u8; 16], x: i64| Some(i64::from(*entries.get(usize::try_from(x).ok()?)?));
+        let signed = (SIGNED_RANGE.0..=SIGNED_RANGE.1).contains(&x);
+        match self {
+            Self::Map(entries) => entry(entries, x),
+            Self::NonNegative { amplitude } => signed.then_some(if x >= 0 { (*amplitude).into() } else { 0 }),
+            Self::Folded { entries, .. } if x >= 0 => entry(entries, x),
+            Self::Folded { entries, sum } => {
+                entry(entries, x.checked_add(16)?).map(|e| i64::from(*sum).saturating_sub(e))
+            }
+        }
+    }
 }
 
 /// Integer operations on little-endian radix digits of two bits (four blocks make a `u8`). All operands of one
@@ -176,6 +201,15 @@ pub enum Op {
         /// The two functions; entries are 0..=15.
         tables: [[u8; 8]; 2],
     },
+    /// Two tables on one argument in -4..=4: two results, one PBS. Each table has nine entries, for -4 first. Both read
+    /// one test polynomial, half of it apart; where they meet, at the two ends, there is one coefficient for both, and a
+    /// constant added to each result settles which is which. So any two tables fit.
+    TwoSigned {
+        /// The argument, -4..=4.
+        input: ValueId,
+        /// The two functions; entries are 0..=15.
+        tables: [[u8; 9]; 2],
+    },
     /// An integer operation: as many results as it has result blocks.
     Integer {
         /// Which.
@@ -190,7 +224,7 @@ impl Op {
     pub fn results(&self) -> usize {
         match self {
             Self::Linear { .. } | Self::Table { .. } => 1,
-            Self::TwoTables { .. } => 2,
+            Self::TwoTables { .. } | Self::TwoSigned { .. } => 2,
             Self::Integer { op, .. } if op.is_comparison() => 1,
             Self::Integer { operands, .. } => operands.last().map_or(0, Vec::len),
         }
@@ -200,7 +234,7 @@ impl Op {
     pub fn arguments(&self) -> Vec<ValueId> {
         match self {
             Self::Linear { terms, .. } => terms.iter().map(|(value, _)| *value).collect(),
-            Self::Table { input, .. } | Self::TwoTables { input, .. } => vec![*input],
+            Self::Table { input, .. } | Self::TwoTables { input, .. } | Self::TwoSigned { input, .. } => vec![*input],
             Self::Integer { operands, .. } => operands.iter().flatten().copied().collect(),
         }
     }

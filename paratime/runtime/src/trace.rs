@@ -85,7 +85,9 @@ pub fn opcode(op: &Op) -> String {
         Op::Linear { terms, constant } => format!("linear [{}] + {constant}", list(terms.iter().map(|(_, c)| c))),
         Op::Table { table: Table::Map(entries), .. } => format!("table.map [{}]", list(entries)),
         Op::Table { table: Table::NonNegative { amplitude }, .. } => format!("table.nonnegative {amplitude}"),
+        Op::Table { table: Table::Folded { entries, sum }, .. } => format!("table.folded [{}] {sum}", list(entries)),
         Op::TwoTables { tables: [a, b], .. } => format!("table.two [{}] [{}]", list(a), list(b)),
+        Op::TwoSigned { tables: [a, b], .. } => format!("table.two-signed [{}] [{}]", list(a), list(b)),
         Op::Integer { op, operands } => format!("integer.{} [{}]", op.name(), list(operands.iter().map(Vec::len))),
     }
 }

@@ -135,8 +135,13 @@ fn program() -> Result<(Program, Vec<String>), ProgramError> {
     let difference = p.linear(&[(x, 1)], -THRESHOLD);
     let value = p.non_negative(difference, AMPLITUDE);
     output(&mut p, "table.nonnegative".to_owned(), vec![value]);
+    let value = p.folded(difference, plain_folded(), FOLDED_SUM);
+    output(&mut p, "table.folded".to_owned(), vec![value]);
     let values = p.two_tables(y, plain_two());
     output(&mut p, "table.two".to_owned(), values.to_vec());
+    let difference = p.linear(&[(condition[0], 1), (b[0], -1)], 0);
+    let values = p.two_signed(difference, plain_two_signed());
+    output(&mut p, "table.two-signed".to_owned(), values.to_vec());
     for op in IntegerOp::ALL {
         let mut operands = vec![a.clone(), b.clone()];
         if op == IntegerOp::Select {
@@ -152,8 +157,19 @@ fn plain_map(x: u8) -> u8 {
     (7 * x + 3) % 16
 }
 
+/// What the entries of the folded table add up to with those past half of the circle.
+const FOLDED_SUM: u8 = 13;
+
+fn plain_folded() -> [u8; 16] {
+    std::array::from_fn(|x| 5 * x as u8 % (FOLDED_SUM + 1))
+}
+
 fn plain_two() -> [[u8; 8]; 2] {
     [std::array::from_fn(|y| 7 - y as u8), std::array::from_fn(|y| 2 * y as u8)]
+}
+
+fn plain_two_signed() -> [[u8; 9]; 2] {
+    [std::array::from_fn(|x| 9 - x as u8), std::array::from_fn(|x| 3 * x as u8 % 16)]
 }
 
 /// What the outputs are in the clear.
@@ -162,7 +178,12 @@ pub(crate) fn plain_outputs() -> Vec<Vec<u8>> {
     let (a, b) = (number(A), number(B));
     let sign = if i32::from(X) >= THRESHOLD { AMPLITUDE } else { 0 };
     let mut out = vec![vec![X], LIST.to_vec(), vec![15 - X], vec![plain_map(X)], vec![sign]];
+    let difference = i32::from(X) - THRESHOLD;
+    let folded = plain_folded()[difference.rem_euclid(16) as usize];
+    out.push(vec![if difference >= 0 { folded } else { FOLDED_SUM - folded }]);
     out.push(plain_two().map(|table| table[usize::from(Y)]).to_vec());
+    let difference = i32::from(CONDITION) - i32::from(B[0]);
+    out.push(plain_two_signed().map(|table| table[(difference + 4) as usize]).to_vec());
     for op in IntegerOp::ALL {
         let value = match op {
             IntegerOp::Add => a + b,

@@ -156,6 +156,16 @@ pub(crate) fn random_program(seed: u64) -> Case {
     let difference = p.linear(&[(vy, 1), (vx, -1)], -1);
     let v = p.non_negative(difference, 1);
     output(&mut p, "table.nonnegative", vec![v], vec![u8::from(y > x)]);
+    // Every one of the 32 arguments is another slot of the circle; both orders, so that one of them is negative.
+    for (a, b) in [(x, y), (y, x)] {
+        let (va, vb) = if (a, b) == (x, y) { (vx, vy) } else { (vy, vx) };
+        let difference = p.linear(&[(va, 1), (vb, -1)], -1);
+        let entries: [u8; 16] = std::array::from_fn(|i| (i as u8 * 7 + 2) % 13);
+        let v = p.folded(difference, entries, 12);
+        let d = i32::from(a) - i32::from(b) - 1;
+        let entry = entries[d.rem_euclid(16) as usize];
+        output(&mut p, "table.folded", vec![v], vec![if d >= 0 { entry } else { 12 - entry }]);
+    }
     let sum = p.linear(&[(values[0], 4), (values[1], 1)], 0);
     let v = p.map(sum, |v| 15 - v);
     output(&mut p, "linear", vec![v], vec![15 - (4 * digits[0] + digits[1])]);
@@ -166,6 +176,14 @@ pub(crate) fn random_program(seed: u64) -> Case {
         let v = p.two_tables(values[i], tables);
         let plain = tables.map(|t| t[usize::from(digits[i])]).to_vec();
         output(&mut p, "table.two", v.to_vec(), plain);
+    }
+    // Integers' digits are at most 3, so the ends of the argument come from a constant.
+    for shift in [-1, 0, 1] {
+        let tables = [[9, 8, 7, 15, 0, 3, 2, 1, 5], [0, 15, 4, 4, 1, 11, 13, 2, 6]];
+        let difference = p.linear(&[(values[0], 1), (values[1], -1)], shift);
+        let v = p.two_signed(difference, tables);
+        let at = i32::from(digits[0]) - i32::from(digits[1]) + shift + 4;
+        output(&mut p, "table.two-signed", v.to_vec(), tables.map(|t| t[at as usize]).to_vec());
     }
     integers(&mut p, &digits, &values, &mut output);
     Case { digits, program: p.build().unwrap(), names, expected }

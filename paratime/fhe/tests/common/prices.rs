@@ -59,6 +59,14 @@ fn basic() -> Vec<Priced> {
             let difference = p.linear(&[(x, 1), (y, -1)], 0);
             vec![p.table(difference, Table::NonNegative { amplitude: 7 })]
         }),
+        new("table.folded", |p, x, y| {
+            let difference = p.linear(&[(x, 1), (y, -1)], 0);
+            vec![p.folded(difference, std::array::from_fn(|x| x as u8), 15)]
+        }),
+        new("table.two-signed", |p, x, y| {
+            let difference = p.linear(&[(x, 1), (y, -1)], 0);
+            p.two_signed(difference, [[1, 2, 3, 4, 5, 6, 7, 8, 9], [0; 9]]).to_vec()
+        }),
         new("table.two", |p, x, _| p.two_tables(x, [[0, 1, 2, 3, 4, 5, 6, 7], [9; 8]]).to_vec()),
     ]
 }

@@ -134,6 +134,12 @@ fn mistakes_in_form_are_refused() {
         });
         assert!(matches!(bad, Err(ProgramError::BadTable { .. })));
     }
+    for (entries, sum) in [([0; 16], 0), ([0; 16], 16), ([4; 16], 3)] {
+        let bad = build(|b, v| {
+            b.folded(v[0], entries, sum);
+        });
+        assert!(matches!(bad, Err(ProgramError::BadTable { .. })));
+    }
     let unknown = build(|b, _| {
         b.map(ValueId(99), |x| x);
     });
@@ -175,7 +181,7 @@ proptest! {
     #[test]
     fn every_value_stays_within_its_claimed_range(
         inputs in prop::collection::vec(0u8..=15, 4),
-        steps in prop::collection::vec((0usize..40, 0usize..40, -2i32..=2, -3i32..=3, 0u8..3), 1..25),
+        steps in prop::collection::vec((0usize..40, 0usize..40, -2i32..=2, -3i32..=3, 0u8..4), 1..25),
     ) {
         let mut b = ProgramBuilder::new();
         let v = b.input(stored(4, 15));
@@ -190,6 +196,11 @@ proptest! {
             let (id, number) = match kind {
                 0 => (attempt.linear(&[(x, 1), (y, c)], constant), a + i64::from(c) * bb + i64::from(constant)),
                 1 => (attempt.map(x, |x| x / 3), a / 3),
+                2 => {
+                    let entries: [u8; 16] = std::array::from_fn(|x| x as u8 / 2 + 1);
+                    let entry = i64::from(entries[a.rem_euclid(16) as usize]);
+                    (attempt.folded(x, entries, 9), if a >= 0 { entry } else { 9 - entry })
+                }
                 _ => (attempt.non_negative(x, 9), if a >= 0 { 9 } else { 0 }),
             };
             let mut probe = attempt.clone();

@@ -5,7 +5,7 @@ use super::statement::{Capacity, is_consistent, score};
 use crate::model::{Policy, Report};
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_primitives::{Digest, KeyId};
-use parallax_runtime::{ClientCipher, Decryptor, FheBackend, Op, Program, ReRandomization, Table};
+use parallax_runtime::{ClientCipher, Decryptor, FheBackend, Op, Program, ReRandomization};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -21,15 +21,8 @@ fn interpret(program: &Program, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
             Op::Linear { terms, constant } => {
                 terms.iter().fold(i64::from(*constant), |sum, (v, c)| sum + i64::from(*c) * at(&values, v))
             }
-            Op::Table { input, table: Table::Map(entries) } => {
-                i64::from(entries[usize::try_from(at(&values, input)).expect("in the table's domain")])
-            }
-            Op::Table { input, table: Table::NonNegative { amplitude } } => {
-                let x = at(&values, input);
-                assert!((-16..16).contains(&x));
-                if x >= 0 { i64::from(*amplitude) } else { 0 }
-            }
-            Op::TwoTables { .. } | Op::Integer { .. } => panic!("these circuits have none"),
+            Op::Table { input, table } => table.value(at(&values, input)).expect("in the table's domain"),
+            Op::TwoTables { .. } | Op::TwoSigned { .. } | Op::Integer { .. } => panic!("these circuits have none"),
         };
         values.push(next);
     }

@@ -2,24 +2,25 @@
 //!
 //! Blocks hold four bits and a sign. The decision among `n` candidates:
 //!
-//! 1. *Feasibility* (`feasible.rs`), 12 bootstraps a candidate. A number of two digits is compared from the low digit up:
-//!    `[a0 - b0 >= 0]`, then `[a1 - b1 - 1 + that >= 0]`, one bootstrap a digit. Labels are tested two at a time, and
-//!    each of these four tables takes the flag of one comparison in: what does not fit adds up to 0..=7 faults.
+//! 1. *Feasibility* (`feasible.rs`), 11 bootstraps a candidate. A number of two digits is compared from the low digit up:
+//!    `[a0 - b0 >= 0]`, then `[a1 - b1 - 1 + that >= 0]`, one bootstrap a digit. Labels are tested three, three and two at
+//!    a time, and the last of these tables takes the flags of two comparisons in: what does not fit adds up to 0..=7
+//!    faults.
 //! 2. *The least score* (`least.rs`), bit by bit from the top. A candidate's state is 0 (out), 1 (in, current bit 1) or
 //!    2 (in, current bit 0). If anyone is in state 2, those in state 1 drop out. The first bit is looked up together
-//!    with the faults: 1 bootstrap, and one a pair for "anyone". Every further bit takes one bootstrap with two tables:
-//!    the next state, and the next "in state 2".
-//! 3. *Ties* (`first.rs`) go to the lowest position, two candidates at a time: who is left of the pair, whether somebody
-//!    is before it, and the two flags of the winner: 3 bootstraps a pair. The policy in turn needs nothing else: the
-//!    first feasible candidate in the order given wins.
+//!    with the faults: 1 bootstrap, and one for four candidates for "anyone". Each of the next five bits takes one
+//!    bootstrap with two tables: the next state, and the next "in state 2". The last two bits become a code: 1 bootstrap.
+//! 3. *The winner* (`first.rs`) is the first one with the least code. A binary tree finds it: up with 1 bootstrap a
+//!    node, down with about 2 for three nodes. The policy in turn has one bit of code, who is out, and the first feasible
+//!    candidate in the order given wins.
 //! 4. *The outcome* (`outcome.rs`): `placed`, and the position in two digits by sums over fixed subsets of the one-hot
 //!    vector, about 7 to 12 bootstraps.
 //!
 //! Further replicas repeat steps 2 to 4 without those taken, or without their zones; the comparisons are made once.
 //!
-//! If nobody is feasible, every state is 0, the vector is all zero, `placed` is 0 and so is the position. What depends
-//! on the report alone, the bits of scores and the complements of labels, is computed when it arrives, and so is
-//! whether its values are in range: a report out of range starts out excluded.
+//! If nobody is feasible, every code is that of being out, the vector is all zero, `placed` is 0 and so is the position.
+//! What depends on the report alone, the bits of scores and the complements of labels, is computed when it arrives, and
+//! so is whether its values are in range: a report out of range starts out excluded.
 //!
 //! *Exclusion costs nothing.* A host's exclusion is a list of flags, of which at most one is 1: the first says whether
 //! its report was out of range, every further one whether a decision since then chose it. A decision adds them up
@@ -31,11 +32,10 @@
 //!
 //! | argument | sources and their coefficients | squared norm |
 //! | --- | --- | --- |
-//! | faults and first bit | 5 tests, 8 flags, 7 replicas before it, the bit doubled | 5 + 8 + 7 + 4 = 24 |
+//! | faults and first bit | 6 tests, 8 flags, 7 replicas before it, the bit doubled | 6 + 8 + 7 + 4 = 25 |
 //! | "anyone" | 16 candidates, or 15 and one "anyone" before | 16 |
-//! | a pair's states | 1, 3, and one flag of amplitude 9 | 11 |
-//! | a pair's winners | its value, and a flag of amplitude 4 | 2; in turn 6 |
-//! | "somebody before" | at most 5 pairs, in turn each `2 * a + b` | 25 |
+//! | a node of the tree | two least codes; each level adds one source to a code, 60 candidates have 6 levels | 2 (1 + 5) = 12 |
+//! | a step down | wins, and two sides with 2 and 4 | 21 |
 //! | a bit of the position | at most 6 pairs of winners, 4 each, and one bit | 25 |
 
 mod feasible;
@@ -43,7 +43,7 @@ mod first;
 mod least;
 mod outcome;
 
-use crate::model::{MAX_GPUS, MAX_REPLICAS, MAX_SHARE, RESOURCE_DIGITS, Replication, SCORE_DIGITS};
+use crate::model::{MAX_GPUS, MAX_REPLICAS, MAX_SHARE, RESOURCE_DIGITS, Replication, SCORE_DIGITS, Spread};
 use parallax_runtime::{InputKind, Program, ProgramBuilder, ProgramError, ValueId};
 
 /// Most candidates of a decision. The position's high digit and the groups are laid out for it.
@@ -52,22 +52,28 @@ pub const MAX_CANDIDATES: u16 = 60;
 pub const MAX_FLAGS: u8 = 8;
 /// Blocks of the resources of a host or a job: CPU, memory (two digits each), GPUs, share (two digits), latency.
 pub const NUMBER_BLOCKS: u16 = 8;
-/// Blocks of a label mask: two labels each.
-pub const LABEL_BLOCKS: u16 = 4;
-/// Blocks of a score: one bit each, highest first, as 0 or 4.
-pub const SCORE_BLOCKS: u16 = 8;
+/// Blocks of a label mask: three labels, three labels, two labels.
+pub const LABEL_BLOCKS: u16 = 3;
+/// Blocks of a score: six bits, highest first, as 0 or 4 and the second one as 0 or 2; and the last two bits times 4.
+pub const SCORE_BLOCKS: u16 = 7;
 
-/// The largest sum of a pair of labels: each is 0 or 1, the higher one times 3.
-const LABEL_PAIR: u8 = 4;
+/// The largest number of a subset of labels.
+const LABEL_MAX: u8 = 11;
+/// The largest one of the two labels in the last block.
+const LAST_LABEL_MAX: i64 = 4;
+/// What the bits of a score stand for in their blocks.
+const SCORE_BITS: [u8; 6] = [4, 2, 4, 4, 4, 4];
+/// The largest value of the last two bits.
+const SCORE_LAST_MAX: u8 = 12;
 
 /// The stored ciphertexts of a report, as inputs of a decision.
 const HOST_NUMBERS: InputKind = InputKind::Stored { blocks: NUMBER_BLOCKS, max: 15 };
-const HOST_LABELS: InputKind = InputKind::Stored { blocks: LABEL_BLOCKS, max: LABEL_PAIR };
-const HOST_SCORE: InputKind = InputKind::Stored { blocks: SCORE_BLOCKS, max: 4 };
+const HOST_LABELS: InputKind = InputKind::Stored { blocks: LABEL_BLOCKS, max: LABEL_MAX };
+const HOST_SCORE: InputKind = InputKind::Stored { blocks: SCORE_BLOCKS, max: SCORE_LAST_MAX };
 const HOST_FLAG: InputKind = InputKind::Stored { blocks: 1, max: 1 };
 /// The stored ciphertexts of a job.
 const JOB_NUMBERS: InputKind = InputKind::Stored { blocks: NUMBER_BLOCKS, max: 15 };
-const JOB_LABELS: InputKind = InputKind::Stored { blocks: LABEL_BLOCKS, max: LABEL_PAIR };
+const JOB_LABELS: InputKind = InputKind::Stored { blocks: LABEL_BLOCKS, max: LABEL_MAX };
 
 /// The blocks of a report's list with this many scores.
 pub fn report_blocks(scores: u16) -> u16 {
@@ -150,17 +156,28 @@ fn digits(v: &[ValueId]) -> Option<Digits> {
     })
 }
 
-/// The labels of a mask by pairs, lowest first: `low + 3 * high`, so that the sum of a host's and a job's pair tells
-/// for each label whether none, one or both have it set. `flip` takes the complement.
-fn pairs(b: &mut ProgramBuilder, mask: [ValueId; 2], flip: bool) -> Vec<ValueId> {
-    let pair = |x: u8| {
-        let x = if flip { !x } else { x };
-        (x & 1) + 3 * ((x >> 1) & 1)
-    };
-    mask.into_iter().flat_map(|digit| [0, 2].map(|shift| b.map(digit, |x| pair(x >> shift)))).collect()
+/// The numbers of a mask's labels: 0 to 2, 4 to 6, and 3 with 7. `flip` takes the complement.
+fn labels(b: &mut ProgramBuilder, mask: [ValueId; 2], flip: bool, three: &[u8; 8], two: &[u8; 4]) -> Vec<ValueId> {
+    let set = |x: u8| if flip { !x & 15 } else { x };
+    let number = |x: u8| three.get(usize::from(set(x) & 7)).copied().unwrap_or_default();
+    let mut out: Vec<ValueId> = mask.iter().map(|digit| b.map(*digit, number)).collect();
+    let [low, high] = [(mask[0], 1), (mask[1], 2)].map(|(digit, weight)| b.map(digit, |x| weight * (set(x) >> 3)));
+    let both = b.linear(&[(low, 1), (high, 1)], 0);
+    out.push(b.map(both, |x| two.get(usize::from(x & 3)).copied().unwrap_or_default()));
+    out
 }
 
-/// Once a report with this many scores. Input: its list. Outputs: numbers, lacking labels, the bits of each score, the
+/// The blocks of a score, from its two digits.
+fn score_blocks(b: &mut ProgramBuilder, score: &[ValueId]) -> Vec<ValueId> {
+    let [low, high] = *score else { return Vec::new() };
+    let places = [(high, 3u8), (high, 2), (high, 1), (high, 0), (low, 3), (low, 2)];
+    let bit = |((digit, shift), weight): ((ValueId, u8), u8)| b.map(digit, |x| weight * ((x >> shift) & 1));
+    let mut out: Vec<ValueId> = places.into_iter().zip(SCORE_BITS).map(bit).collect();
+    out.push(b.map(low, |x| 4 * (x & 3)));
+    out
+}
+
+/// Once a report with this many scores. Input: its list. Outputs: numbers, lacking labels, the blocks of each score, the
 /// first flag of its exclusion.
 ///
 /// # Errors
@@ -171,12 +188,10 @@ pub fn report_program(scores: u16) -> Result<Program, ProgramError> {
     let (resources, scores) = list.split_at(list.len().min(usize::from(RESOURCE_DIGITS)));
     if let Some(d) = digits(resources) {
         b.output(d.numbers.clone());
-        let lacking = pairs(&mut b, d.labels, true);
+        let lacking = labels(&mut b, d.labels, true, &feasible::LACKING_THREE, &feasible::LACKING_TWO);
         b.output(lacking);
         for score in scores.chunks(usize::from(SCORE_DIGITS)) {
-            let bits =
-                score.iter().rev().flat_map(|digit| [3u8, 2, 1, 0].map(|bit| b.map(*digit, |x| 4 * ((x >> bit) & 1))));
-            let bits = bits.collect();
+            let bits = score_blocks(&mut b, score);
             b.output(bits);
         }
         let excluded = out_of_range(&mut b, &d);
@@ -209,7 +224,7 @@ pub fn job_program() -> Result<Program, ProgramError> {
     let list = b.input(InputKind::Proven { blocks: RESOURCE_DIGITS });
     if let Some(d) = digits(&list) {
         b.output(d.numbers);
-        let need = pairs(&mut b, d.labels, false);
+        let need = labels(&mut b, d.labels, false, &feasible::NEEDED_THREE, &feasible::NEEDED_TWO);
         b.output(need);
     }
     b.build()
@@ -219,16 +234,25 @@ pub fn job_program() -> Result<Program, ProgramError> {
 struct Candidate {
     numbers: Vec<ValueId>,
     lacking: Vec<ValueId>,
-    /// The bits of its score; none if scores do not matter.
+    /// The first six bits of its score; none if scores do not matter.
     bits: Vec<ValueId>,
-    /// The sum of its flags: 1 if it may not be chosen, else 0.
-    excluded: ValueId,
+    /// The last two bits of its score.
+    last: Option<ValueId>,
+    /// The flags of its exclusion.
+    flags: Vec<ValueId>,
+}
+
+impl Candidate {
+    /// 1 if it may not be chosen, else 0: the sum of its flags.
+    fn excluded(&self, b: &mut ProgramBuilder) -> ValueId {
+        at_most_one(b, &self.flags)
+    }
 }
 
 /// Once a decision. Inputs: the job's numbers and labels, then for each candidate numbers, labels, score (if it is
 /// scored), and its flags one by one. Outputs: `placed` (one block); for each replica that there are candidates for its
-/// position: low digit, high digit and, of several that are no gang, whether there is one; then for each candidate its new flag, which joins the
-/// others, or, of a candidate with [`MAX_FLAGS`], takes their place.
+/// position: low digit, high digit and, of several that are no gang, whether there is one; then for each candidate its
+/// new flag, which joins the others, or, of a candidate with [`MAX_FLAGS`], takes their place.
 ///
 /// # Errors
 /// [`ProgramError::Size`] for a shape outside its limits.
@@ -236,40 +260,44 @@ pub fn decision_program(shape: &Shape) -> Result<Program, ProgramError> {
     shape.check()?;
     let mut b = ProgramBuilder::new();
     let (job, need) = (b.input(JOB_NUMBERS), b.input(JOB_LABELS));
-    let inputs: Vec<_> = shape
-        .flags
-        .iter()
-        .map(|flags| {
-            let (numbers, lacking) = (b.input(HOST_NUMBERS), b.input(HOST_LABELS));
-            let bits = if shape.scored { b.input(HOST_SCORE) } else { Vec::new() };
-            let flags: Vec<ValueId> = (0..*flags).flat_map(|_| b.input(HOST_FLAG)).collect();
-            (numbers, lacking, bits, flags)
-        })
-        .collect();
-    let hosts: Vec<Candidate> = inputs
-        .into_iter()
-        .map(|(numbers, lacking, bits, flags)| Candidate {
-            numbers,
-            lacking,
-            bits,
-            excluded: at_most_one(&mut b, &flags),
-        })
-        .collect();
+    narrow_labels(&mut b, &need);
+    let hosts: Vec<Candidate> = shape.flags.iter().map(|flags| candidate(&mut b, shape.scored, *flags)).collect();
     let faults: Vec<ValueId> = hosts.iter().map(|host| feasible::faults(&mut b, host, &job, &need)).collect();
-    // What each replica adds: the one-hot vector of its winner, and whether there is one.
-    let (mut winners, mut found): (Vec<Vec<ValueId>>, Vec<ValueId>) = (Vec::new(), Vec::new());
+    let mut winners: Vec<first::Winner> = Vec::new();
     let mut taken: Vec<Vec<ValueId>> = vec![Vec::new(); hosts.len()];
     for _ in 0..shape.winners() {
-        let open: Vec<ValueId> = faults.iter().zip(&taken).map(|(f, t)| without(&mut b, *f, t)).collect();
-        let pairs = if shape.scored { least::pairs(&mut b, &hosts, &open) } else { first::in_turn(&mut b, &open) };
-        let (vector, any) = first::winner(&mut b, &pairs, hosts.len());
-        outcome::take(&mut b, shape, &vector, &mut taken);
-        winners.push(vector);
-        found.push(any);
+        let open: Vec<ValueId> =
+            faults.iter().zip(&taken).map(|(f, t)| without(&mut b, *f, t, &shape.replication)).collect();
+        let (codes, out) = if shape.scored {
+            (least::codes(&mut b, &hosts, &open), least::OUT)
+        } else {
+            (open.iter().map(|f| b.map(*f, |x| u8::from(x != 0))).collect(), 1)
+        };
+        let winner = first::winner(&mut b, &codes, out);
+        outcome::take(&mut b, shape, &winner.flags, &mut taken);
+        winners.push(winner);
     }
-    outcome::write(&mut b, shape, &winners, &found);
-    outcome::exclude(&mut b, shape, &hosts, &winners, &found);
+    outcome::write(&mut b, shape, &winners);
+    outcome::exclude(&mut b, shape, &hosts, &winners);
     b.build()
+}
+
+/// The inputs of one candidate.
+fn candidate(b: &mut ProgramBuilder, scored: bool, flags: u8) -> Candidate {
+    let (numbers, lacking) = (b.input(HOST_NUMBERS), b.input(HOST_LABELS));
+    narrow_labels(b, &lacking);
+    let mut bits = if scored { b.input(HOST_SCORE) } else { Vec::new() };
+    let last = (bits.len() > SCORE_BITS.len()).then(|| bits.pop()).flatten();
+    for (bit, weight) in bits.iter().zip(SCORE_BITS) {
+        b.assume(*bit, 0, weight.into(), "the report's circuit gives a bit times its weight");
+    }
+    Candidate { numbers, lacking, bits, last, flags: (0..flags).flat_map(|_| b.input(HOST_FLAG)).collect() }
+}
+
+fn narrow_labels(b: &mut ProgramBuilder, blocks: &[ValueId]) {
+    if let Some(last) = blocks.get(2) {
+        b.assume(*last, 0, LAST_LABEL_MAX, "the circuit that makes it gives at most 4 for two labels");
+    }
 }
 
 /// The sum of flags of which at most one is set.
@@ -281,12 +309,24 @@ fn at_most_one(b: &mut ProgramBuilder, flags: &[ValueId]) -> ValueId {
 }
 
 /// Faults, counting being taken by an earlier replica as one.
-fn without(b: &mut ProgramBuilder, faults: ValueId, taken: &[ValueId]) -> ValueId {
+fn without(b: &mut ProgramBuilder, faults: ValueId, taken: &[ValueId], replication: &Replication) -> ValueId {
     if taken.is_empty() {
         return faults;
     }
     let taken = at_most_one(b, taken);
-    b.linear(&[(faults, 1), (taken, 1)], 0)
+    match replication.spread {
+        Spread::None => {
+            let sum = b.linear(&[(faults, 1), (taken, 1)], 0);
+            b.assume(sum, 0, 7, "a host that was taken had no faults, and has that one now");
+            sum
+        }
+        // A zone is taken with all its hosts, excluded ones too. Faults that are already one flag leave room for it; the
+        // builder makes that flag once for all replicas.
+        Spread::Zone => {
+            let any = b.map(faults, |x| u8::from(x != 0));
+            b.linear(&[(any, 1), (taken, 1)], 0)
+        }
+    }
 }
 
 /// Most bits that one sign bootstrap can tell from none at all: their sum less one is at most 15.

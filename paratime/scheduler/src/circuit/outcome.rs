@@ -1,5 +1,6 @@
 //! What a decision leaves: `placed`, positions, and the flags that exclude its winners from now on.
 
+use super::first::Winner;
 use super::{Candidate, MAX_FLAGS, Shape};
 use crate::model::Spread;
 use parallax_runtime::{ProgramBuilder, ValueId};
@@ -13,6 +14,9 @@ const APART_WIDTH: usize = 24;
 /// Whether one of these flags is set, of which at most one is; as 0 or `amplitude`. With a gate, only if that is set
 /// too: `[sum + gate - 2 >= 0]`. Every bootstrap takes `width` flags and the result of the one before.
 fn one_of(b: &mut ProgramBuilder, flags: &[ValueId], width: usize, gate: Option<ValueId>, amplitude: u8) -> ValueId {
+    if let ([only], None, 1) = (flags, gate, amplitude) {
+        return *only;
+    }
     let mut before: Option<ValueId> = None;
     let mut rest = flags;
     loop {
@@ -41,56 +45,75 @@ pub(super) fn take(b: &mut ProgramBuilder, shape: &Shape, winner: &[ValueId], ta
                 let mates: Vec<ValueId> =
                     winner.iter().zip(&shape.zones).filter(|(_, zone)| Some(*zone) == here).map(|(w, _)| *w).collect();
                 // The same sum for everyone in the zone: the builder makes it once.
-                if let [only] = mates[..] { only } else { one_of(b, &mates, SUM_WIDTH, None, 1) }
+                one_of(b, &mates, SUM_WIDTH, None, 1)
             }
         });
     }
 }
 
 /// `placed`, then the position of each replica.
-pub(super) fn write(b: &mut ProgramBuilder, shape: &Shape, winners: &[Vec<ValueId>], found: &[ValueId]) {
-    let (Some(first), Some(last)) = (found.first(), found.last()) else { return };
+pub(super) fn write(b: &mut ProgramBuilder, shape: &Shape, winners: &[Winner]) {
+    let (Some(first), Some(last)) = (winners.first(), winners.last()) else { return };
     // A later replica is found only if the ones before it are. So all are exactly if the last one is.
-    let placed = if shape.replication.gang { *last } else { *first };
+    let placed = if shape.replication.gang { last.found } else { first.found };
     b.output(vec![placed]);
     let several = shape.replication.count > 1;
     let gate = (several && shape.replication.gang).then_some(placed);
-    for (vector, found) in winners.iter().zip(found) {
-        let mut position = digits(b, vector, gate, placed);
+    for winner in winners {
+        let mut position = digits(b, winner, gate, placed);
         if several && gate.is_none() {
-            position.push(*found);
+            position.push(winner.found);
         }
         b.output(position);
     }
 }
 
-/// The two digits of the one-hot vector's position.
-fn digits(b: &mut ProgramBuilder, vector: &[ValueId], gate: Option<ValueId>, placed: ValueId) -> Vec<ValueId> {
-    let row = |row: usize| vector.iter().skip(16 * row).take(16).copied().collect::<Vec<_>>();
+/// The two digits of the winner's position.
+fn digits(b: &mut ProgramBuilder, winner: &Winner, gate: Option<ValueId>, placed: ValueId) -> Vec<ValueId> {
+    let row = |row: usize| (flags_of(winner, 16 * row, 16), SUM_WIDTH);
     let column = |bit: usize| {
-        vector.iter().enumerate().filter(|(i, _)| (i >> bit) & 1 == 1).map(|(_, v)| *v).collect::<Vec<_>>()
+        let length = 1 << bit;
+        let begins = (0..winner.flags.len()).step_by(2 * length).map(|begin| begin + length);
+        let flags: Vec<ValueId> = begins.flat_map(|begin| flags_of(winner, begin, length)).collect();
+        // Of two blocks that make one of twice their length, one is in the column: no two flags are of one bootstrap
+        // if each block has one.
+        let apart = flags.len() == winner.flags.len().saturating_sub(length).div_ceil(2 * length);
+        (flags, if apart { APART_WIDTH } else { SUM_WIDTH })
     };
-    let width = |bit: usize| if bit == 0 { APART_WIDTH } else { SUM_WIDTH };
-    let low: Vec<(Vec<ValueId>, usize, u8)> = (0..4).map(|bit| (column(bit), width(bit), 1 << bit)).collect();
-    let high: Vec<(Vec<ValueId>, usize, u8)> = (1..4u8).map(|r| (row(r.into()), SUM_WIDTH, r)).collect();
+    let low: Vec<_> = (0..4usize).map(|bit| (column(bit), 1u8 << bit)).collect();
+    let high: Vec<_> = (1..4u8).map(|r| (row(r.into()), r)).collect();
     [low, high]
         .into_iter()
         .map(|parts| {
             let terms: Vec<(ValueId, i32)> = parts
                 .iter()
-                .filter(|(flags, ..)| !flags.is_empty())
-                .map(|(flags, width, amplitude)| (one_of(b, flags, *width, gate, *amplitude), 1))
+                .filter(|((flags, _), _)| !flags.is_empty())
+                .map(|((flags, width), amplitude)| (one_of(b, flags, *width, gate, *amplitude), 1))
                 .collect();
-            digit(b, placed, &terms)
+            digit(b, winner, placed, &terms)
         })
         .collect()
 }
 
+/// Flags whose sum says whether the winner is in this block: the block's own one, or those of its halves.
+fn flags_of(winner: &Winner, begin: usize, length: usize) -> Vec<ValueId> {
+    match winner.blocks.get(&(begin, length)) {
+        _ if begin >= winner.flags.len() => Vec::new(),
+        Some(flag) => vec![*flag],
+        None if length > 1 => {
+            let half = length / 2;
+            [begin, begin + half].into_iter().flat_map(|begin| flags_of(winner, begin, half)).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
 /// A sum of at most 15, with the noise of one bootstrap.
-fn digit(b: &mut ProgramBuilder, any_bit: ValueId, terms: &[(ValueId, i32)]) -> ValueId {
+fn digit(b: &mut ProgramBuilder, winner: &Winner, any_bit: ValueId, terms: &[(ValueId, i32)]) -> ValueId {
     match terms {
         [] => zero(b, any_bit),
-        [(one, 1)] => *one,
+        // A host's flag is an output of its own: a position that had the same bits would share its grants.
+        [(one, 1)] if !winner.flags.contains(one) => *one,
         several => {
             let sum = b.linear(several, 0);
             b.map(sum, |x| x)
@@ -107,23 +130,15 @@ fn zero(b: &mut ProgramBuilder, any_bit: ValueId) -> ValueId {
 }
 
 /// The new flag of each candidate.
-pub(super) fn exclude(
-    b: &mut ProgramBuilder,
-    shape: &Shape,
-    hosts: &[Candidate],
-    winners: &[Vec<ValueId>],
-    found: &[ValueId],
-) {
+pub(super) fn exclude(b: &mut ProgramBuilder, shape: &Shape, hosts: &[Candidate], winners: &[Winner]) {
     let several = shape.replication.count > 1;
-    let gate = found.last().copied().filter(|_| several && shape.replication.gang);
+    let gate = winners.last().map(|winner| winner.found).filter(|_| several && shape.replication.gang);
     for ((i, host), flags) in hosts.iter().enumerate().zip(&shape.flags) {
-        let won: Vec<ValueId> = winners.iter().filter_map(|vector| vector.get(i).copied()).collect();
-        let mut flag = match (&won[..], gate) {
-            ([only], None) => *only,
-            (several, gate) => one_of(b, several, APART_WIDTH, gate, 1),
-        };
+        let won: Vec<ValueId> = winners.iter().filter_map(|winner| winner.flags.get(i).copied()).collect();
+        let mut flag = one_of(b, &won, APART_WIDTH, gate, 1);
         if *flags >= MAX_FLAGS {
-            let sum = b.linear(&[(host.excluded, 1), (flag, 1)], -1);
+            let excluded = host.excluded(b);
+            let sum = b.linear(&[(excluded, 1), (flag, 1)], -1);
             b.assume(sum, -1, 0, "an excluded host does not win");
             flag = b.non_negative(sum, 1);
         }
