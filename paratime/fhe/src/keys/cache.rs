@@ -1,10 +1,10 @@
 //! Key sets on disk, made once for each specification and found again.
 //!
-//! Under one root there is a directory for each specification (library version, parameters, plan, options, format). It
-//! appears by a rename when it is complete, so a directory that exists is whole; a lock file makes a second process
+//! Under one root there is a directory for each specification (library version, parameters, plan, options, format, and
+//! the program of the known answers). It appears by a rename when it is complete, so a directory that exists is whole; a lock file makes a second process
 //! wait for the first and use its result.
 
-use crate::keys::{GenerateOptions, KeyError, MANIFEST_FILE, Manifest, Progress, Stage, generate};
+use crate::keys::{GenerateOptions, KeyError, MANIFEST_FILE, Manifest, Progress, Stage, generate, known_answers};
 use crate::parameters::{LIBRARY, MAX_LIST_BLOCKS, NAME};
 use crate::plan::FftPlan;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -25,8 +25,10 @@ pub fn default_root() -> Option<PathBuf> {
 
 /// The name of the directory for a specification.
 fn directory_name(options: GenerateOptions) -> String {
+    // A key set whose answers are to other operations than this version's is of no use to it.
+    let answers = known_answers::program_digest().map_or_else(|e| e.to_string(), |digest| digest.to_string());
     let specification = format!(
-        "format {FORMAT}, {LIBRARY}, {NAME}, plan {}, lists of {MAX_LIST_BLOCKS}, squashing {}",
+        "format {FORMAT}, {LIBRARY}, {NAME}, plan {}, lists of {MAX_LIST_BLOCKS}, squashing {}, answers {answers}",
         FftPlan::Dif16,
         options.squashing
     );
