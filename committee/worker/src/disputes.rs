@@ -1,20 +1,18 @@
 //! A disputed round: the workers' traces are fetched and compared, which names the first operation on which they differ,
 //! and tells a backup how much of the batch it need not compute again.
 //!
-//! Nothing here is believed. Digests count only if they lie under the root that a worker signed with its vote, leaves
-//! only if they have those digests, ciphertexts only by theirs. A peer that is silent once is not asked again in the
-//! same dispute, and everything together has [`PATIENCE`]: whoever withholds something costs its dispute a bounded time
-//! and the saving, never the result.
+//! What of an answer counts stands in [`crate::inquiry`]; here is the waiting. A peer that is silent once is not asked
+//! again in the same dispute, and everything together has [`PATIENCE`]: whoever withholds something costs its dispute a
+//! bounded time and the saving, never the result.
 
 use crate::event::Dispute;
+use crate::inquiry::{Compared, Digests, DigestsFetch, LeavesFetch};
 use crate::seams::{Ledger, PeerRequest, PeerResponse, Pool, Transport};
 use crate::shell::{Context, WorkerError};
 use crate::tasks::blocking;
-use parallax_primitives::limits::MAX_TRACE_LEAVES;
 use parallax_primitives::{Digest, NodeId};
-use parallax_runtime::compare::{ComparedTrace, Found, compare};
 use parallax_runtime::trace::output_digests;
-use parallax_runtime::{Comparison, Divergence, ProvenLeaf, Trace, TraceDigests, TraceLeaf};
+use parallax_runtime::{Divergence, ProvenLeaf, TraceDigests, TraceLeaf};
 use parallax_state::blob_digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,24 +27,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Most disputes whose comparison is remembered; a round has one, rarely two.
 const MAX_REMEMBERED: usize = 4;
 
-/// What comparing the traces of a dispute showed.
-pub(crate) struct Compared {
-    /// Verified traces by root.
-    traces: BTreeMap<Digest, TraceDigests>,
-    /// The workers whose traces are among them.
-    verified: Vec<NodeId>,
-    /// How far those agree.
-    comparison: Comparison,
-    /// Peers that did not answer.
+/// What comparing the traces of a dispute showed, and who did not answer meanwhile.
+pub(crate) struct Asked {
+    compared: Compared,
     silent: BTreeSet<NodeId>,
 }
 
 /// Comparisons under way or done, by proposal: naming the operation and resuming use the same one.
 #[derive(Default)]
-pub(crate) struct Disputes(Mutex<BTreeMap<Digest, Arc<OnceCell<Compared>>>>);
+pub(crate) struct Disputes(Mutex<BTreeMap<Digest, Arc<OnceCell<Asked>>>>);
 
 impl Disputes {
-    fn cell(&self, proposal: Digest) -> Arc<OnceCell<Compared>> {
+    fn cell(&self, proposal: Digest) -> Arc<OnceCell<Asked>> {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cells.len() >= MAX_REMEMBERED && !cells.contains_key(&proposal) {
             cells.clear();
@@ -81,17 +73,12 @@ impl<L: Ledger, T: Transport, P: Pool> Asking<'_, L, T, P> {
 
     /// The digests under a trace root that a node voted for.
     async fn digests(&mut self, peer: NodeId, dispute: &Dispute, root: Digest) -> Option<TraceDigests> {
-        let Dispute { round, proposal, .. } = *dispute;
-        let mut digests: Vec<Digest> = Vec::new();
+        let mut fetch = DigestsFetch::new(root);
         loop {
-            let request = PeerRequest::TraceDigests { round, proposal, from: digests.len() as u64 };
-            let Some(PeerResponse::TraceDigests(Some(part))) = self.ask(peer, request).await else { return None };
-            let count = usize::try_from(part.count).ok().filter(|count| *count <= MAX_TRACE_LEAVES)?;
-            // A part of nothing is the end, or a peer that would keep this node asking.
-            let ended = part.items.is_empty();
-            digests.extend(part.items);
-            if ended || digests.len() >= count {
-                return TraceDigests::verified(digests, &root);
+            match fetch.take(self.ask(peer, fetch.request(dispute)).await) {
+                Digests::Part => {}
+                Digests::Verified(trace) => return Some(trace),
+                Digests::False | Digests::Withheld => return None,
             }
         }
     }
@@ -112,27 +99,17 @@ impl<L: Ledger, T: Transport, P: Pool> Asking<'_, L, T, P> {
         None
     }
 
-    /// The first `agreed` leaves, from the peers in turn.
-    async fn leaves(&mut self, peers: &[NodeId], dispute: &Dispute, digests: &[Digest]) -> Option<Vec<TraceLeaf>> {
-        let Dispute { round, proposal, .. } = *dispute;
-        let mut leaves: Vec<TraceLeaf> = Vec::new();
+    /// The leaves with these digests, from the peers in turn.
+    async fn leaves(&mut self, peers: &[NodeId], dispute: &Dispute, digests: Vec<Digest>) -> Option<Vec<TraceLeaf>> {
+        let mut fetch = LeavesFetch::new(digests);
         for peer in peers {
-            while leaves.len() < digests.len() {
-                let request = PeerRequest::TraceLeaves { round, proposal, from: leaves.len() as u64 };
-                let Some(PeerResponse::TraceLeaves(Some(part))) = self.ask(*peer, request).await else { break };
-                let before = leaves.len();
-                let wanted = digests.iter().enumerate().skip(before).zip(part.items);
-                leaves.extend(
-                    wanted
-                        .take_while(|((at, digest), leaf)| Trace::leaf_digest(*at as u64, leaf) == **digest)
-                        .map(|(_, leaf)| leaf),
-                );
-                if leaves.len() == before {
+            while fetch.complete().is_none() {
+                if !fetch.take(self.ask(*peer, fetch.request(dispute)).await) {
                     break;
                 }
             }
         }
-        (leaves.len() == digests.len()).then_some(leaves)
+        fetch.complete().map(<[_]>::to_vec)
     }
 }
 
@@ -143,13 +120,13 @@ pub(crate) async fn compare_traces<L: Ledger, T: Transport, P: Pool>(
     dispute: Dispute,
 ) -> Result<(), WorkerError> {
     let cell = context.disputes.cell(dispute.proposal);
-    let compared = cell.get_or_try_init(|| compared(&context, &dispute)).await?;
+    let Asked { compared, silent } = cell.get_or_try_init(|| compared(&context, &dispute)).await?;
     let mut record = compared.record(&dispute);
-    let mut asking = Asking { context: &context, silent: compared.silent.clone() };
+    let mut asking = Asking { context: &context, silent: silent.clone() };
     for found in &mut record.found {
         let roots = dispute.votes.iter().filter(|(node, _)| found.nodes.contains(node)).map(|(_, root)| root);
-        if let Some(trace) = roots.filter_map(|root| compared.traces.get(root)).next() {
-            let leaf = asking.leaf(&found.nodes, &dispute, trace, compared.comparison.agreed);
+        if let Some(trace) = roots.filter_map(|root| compared.trace(root)).next() {
+            let leaf = asking.leaf(&found.nodes, &dispute, trace, compared.comparison().agreed);
             found.leaf = tokio::time::timeout(PATIENCE, leaf).await.ok().flatten();
         }
     }
@@ -163,7 +140,7 @@ pub(crate) async fn compare_traces<L: Ledger, T: Transport, P: Pool>(
 async fn compared<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     dispute: &Dispute,
-) -> Result<Compared, WorkerError> {
+) -> Result<Asked, WorkerError> {
     let mut asking = Asking { context, silent: BTreeSet::new() };
     let mut traces: BTreeMap<Digest, TraceDigests> = BTreeMap::new();
     let fetching = async {
@@ -180,33 +157,11 @@ async fn compared<L: Ledger, T: Transport, P: Pool>(
         }
     };
     let _ = tokio::time::timeout(PATIENCE, fetching).await;
-    let by_node: BTreeMap<NodeId, &TraceDigests> =
-        dispute.votes.iter().filter_map(|(node, root)| Some((*node, traces.get(root)?))).collect();
-    let (comparison, verified) = (compare(&by_node), by_node.keys().copied().collect());
-    let compared = Compared { traces, verified, comparison, silent: asking.silent };
+    let compared = Compared::of(dispute, traces);
     // Before anything is fetched for the dispute: what is kept for it goes when this record does.
     let (results, record) = (context.results.clone(), compared.record(dispute));
     blocking(move || results.put_divergence(&record)).await?;
-    Ok(compared)
-}
-
-impl Compared {
-    /// The record, without leaves.
-    fn record(&self, dispute: &Dispute) -> Divergence {
-        let compared = dispute.votes.iter().map(|(node, trace_root)| ComparedTrace {
-            node: *node,
-            trace_root: *trace_root,
-            leaves: self.traces.get(trace_root).map(|t| t.digests().len() as u64),
-        });
-        let groups = self.comparison.groups.iter();
-        Divergence {
-            round: dispute.round,
-            proposal: dispute.proposal,
-            traces: compared.collect(),
-            agreed: self.comparison.agreed,
-            found: groups.map(|(_, nodes)| Found { nodes: nodes.clone(), leaf: None }).collect(),
-        }
-    }
+    Ok(Asked { compared, silent: asking.silent })
 }
 
 /// Tells the log what was found.
@@ -242,27 +197,21 @@ pub(crate) async fn agreed_prefix<L: Ledger, T: Transport, P: Pool>(
     context: &Context<L, T, P>,
     dispute: &Dispute,
 ) -> Result<Vec<TraceLeaf>, WorkerError> {
-    // Fewer than so many workers are faulty: among so many one is honest. Fewer prove nothing.
-    let Some(needed) = dispute.resume_from.filter(|n| *n > 0 && dispute.votes.len() >= usize::from(*n)) else {
+    let Some(needed) = dispute.needed() else { return Ok(Vec::new()) };
+    let cell = context.disputes.cell(dispute.proposal);
+    let Asked { compared, silent } = cell.get_or_try_init(|| compared(context, dispute)).await?;
+    let round = dispute.round.0;
+    let Some(digests) = compared.agreed(dispute) else {
+        tracing::warn!(round, traces = compared.verified().len(), needed, "worker.resume_impossible");
         return Ok(Vec::new());
     };
-    let cell = context.disputes.cell(dispute.proposal);
-    let compared = cell.get_or_try_init(|| compared(context, dispute)).await?;
-    let round = dispute.round.0;
-    if compared.verified.len() < usize::from(needed) {
-        tracing::warn!(round, traces = compared.verified.len(), needed, "worker.resume_impossible");
-        return Ok(Vec::new());
-    }
-    let digests = compared.traces.values().next().map(TraceDigests::digests).unwrap_or_default();
-    let agreed = usize::try_from(compared.comparison.agreed).unwrap_or(usize::MAX);
-    let Some(digests) = digests.get(..agreed).filter(|d| !d.is_empty()) else { return Ok(Vec::new()) };
-    let mut asking = Asking { context, silent: compared.silent.clone() };
-    let leaves = asking.leaves(&compared.verified, dispute, digests);
+    let mut asking = Asking { context, silent: silent.clone() };
+    let leaves = asking.leaves(compared.verified(), dispute, digests);
     let Ok(Some(leaves)) = tokio::time::timeout(PATIENCE, leaves).await else {
         tracing::warn!(round, "worker.resume_without_leaves");
         return Ok(Vec::new());
     };
-    let fetching = fetch_outputs(&mut asking, dispute, &compared.verified, &leaves);
+    let fetching = fetch_outputs(&mut asking, dispute, compared.verified(), &leaves);
     // What is not here in time is evaluated: the programs whose outputs are missing, and no others.
     match tokio::time::timeout(PATIENCE, fetching).await {
         Ok(done) => done?,

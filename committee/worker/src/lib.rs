@@ -19,10 +19,11 @@
 //! What it is not: it does not decide rounds ([`parallax_rounds`] does, in the ledger), it knows no FHE library, and
 //! it has no network: [`Transport`], [`Ledger`] and [`Pool`] are given to it.
 //!
-//! Start with [`event`] and [`core`], then [`seams`], [`steps`] (what takes long, without waiting) and [`shell`].
+//! Start with [`event`] and [`core`], then [`seams`], [`steps`] and [`inquiry`] (what takes long, without waiting) and
+//! [`shell`].
 
-// The shell half has a clock and threads; the core half ([`event`], [`core`], [`record`], [`pool`], [`steps`]) uses
-// neither.
+// The shell half has a clock and threads; the core half ([`event`], [`core`], [`inquiry`], [`record`], [`pool`],
+// [`steps`]) uses neither.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod core;
@@ -30,6 +31,7 @@ mod disputes;
 pub mod event;
 pub mod executor;
 pub mod fault;
+pub mod inquiry;
 pub mod pool;
 pub mod record;
 pub mod results;

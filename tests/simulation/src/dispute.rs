@@ -1,16 +1,14 @@
 //! A disputed round under virtual time: workers' traces are fetched and compared, and with `resume` a backup takes over
-//! what they agree on. The same rules as in [`parallax_worker`]'s shell: digests count only under a signed root, leaves
-//! only by those digests, ciphertexts only by theirs; a peer that is silent once is not asked again, and everything
-//! together has a bounded time.
+//! what they agree on. What counts of an answer is decided by [`parallax_worker::inquiry`]; as in the worker's shell a
+//! peer that is silent once is not asked again, and everything together has a bounded time.
 
 use crate::node::{Order, Pending, Stop, Task};
 use crate::world::World;
-use parallax_primitives::limits::MAX_TRACE_LEAVES;
 use parallax_primitives::{Digest, NodeId};
-use parallax_runtime::compare::{ComparedTrace, Found, compare};
 use parallax_runtime::trace::output_digests;
-use parallax_runtime::{Comparison, Divergence, Trace, TraceDigests, TraceLeaf};
+use parallax_runtime::{TraceDigests, TraceLeaf};
 use parallax_worker::event::Dispute;
+use parallax_worker::inquiry::{Compared, Digests, DigestsFetch, LeavesFetch};
 use parallax_worker::{PeerRequest, PeerResponse, steps};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,9 +30,9 @@ pub(crate) struct Inquiry {
 #[derive(Clone, Debug)]
 enum Part {
     /// The digests of the leaves: votes whose traces are still to be had, the one that is asked for last.
-    Digests { votes: Vec<(NodeId, Digest)>, sofar: Vec<Digest> },
+    Digests { votes: Vec<(NodeId, Digest)>, fetch: Option<DigestsFetch> },
     /// The leaves that all agree on.
-    Leaves { peers: Vec<usize>, digests: Vec<Digest>, leaves: Vec<TraceLeaf> },
+    Leaves { peers: Vec<usize>, fetch: LeavesFetch },
     /// The ciphertexts that they name.
     Outputs { peers: Vec<usize>, wanted: Vec<Digest>, tried: usize, leaves: Vec<TraceLeaf> },
 }
@@ -52,7 +50,7 @@ impl World {
             until_ms: self.now.saturating_add(self.local(node, PATIENCE_MS)),
             silent: BTreeSet::new(),
             traces: BTreeMap::new(),
-            part: Part::Digests { votes, sofar: Vec::new() },
+            part: Part::Digests { votes, fetch: None },
         };
         self.go_on(node, inquiry)
     }
@@ -64,9 +62,8 @@ impl World {
         }
         loop {
             let late = self.now >= inquiry.until_ms;
-            let (round, proposal) = (inquiry.dispute.round, inquiry.dispute.proposal);
             let (peer, request) = match &mut inquiry.part {
-                Part::Digests { votes, sofar } => {
+                Part::Digests { votes, fetch } => {
                     let Some((voter, root)) = votes.last().copied().filter(|_| !late) else {
                         return self.compared(node, inquiry);
                     };
@@ -74,15 +71,15 @@ impl World {
                     let Some(peer) =
                         peer.filter(|p| !inquiry.traces.contains_key(&root) && !inquiry.silent.contains(p))
                     else {
-                        (_, *sofar) = (votes.pop(), Vec::new());
+                        (_, *fetch) = (votes.pop(), None);
                         continue;
                     };
-                    (peer, PeerRequest::TraceDigests { round, proposal, from: sofar.len() as u64 })
+                    (peer, fetch.get_or_insert_with(|| DigestsFetch::new(root)).request(&inquiry.dispute))
                 }
-                Part::Leaves { peers, digests, leaves } => {
-                    if leaves.len() == digests.len() {
+                Part::Leaves { peers, fetch } => {
+                    if let Some(leaves) = fetch.complete() {
                         let wanted: BTreeSet<Digest> = output_digests(leaves).into_iter().collect();
-                        let (peers, leaves) = (self.voters(&inquiry.dispute, &inquiry.traces), leaves.clone());
+                        let (peers, leaves) = (self.voters(&inquiry.dispute, &inquiry.traces), leaves.to_vec());
                         inquiry.part = Part::Outputs { peers, wanted: wanted.into_iter().collect(), tried: 0, leaves };
                         continue;
                     }
@@ -93,7 +90,7 @@ impl World {
                         peers.pop();
                         continue;
                     }
-                    (peer, PeerRequest::TraceLeaves { round, proposal, from: leaves.len() as u64 })
+                    (peer, fetch.request(&inquiry.dispute))
                 }
                 Part::Outputs { peers, wanted, tried, leaves } => {
                     let Some(digest) = wanted.last().copied().filter(|_| !late) else {
@@ -142,42 +139,20 @@ impl World {
     fn take(&mut self, node: usize, inquiry: &mut Inquiry, answer: Option<PeerResponse>) -> Result<(), Stop> {
         let silent = answer.is_none();
         match &mut inquiry.part {
-            Part::Digests { votes, sofar } => {
+            Part::Digests { votes, fetch } => {
                 let Some((voter, root)) = votes.last().copied() else { return Ok(()) };
                 let peer = self.parties.index.get(&voter).copied();
-                if let (true, Some(peer)) = (silent, peer) {
-                    inquiry.silent.insert(peer);
+                inquiry.silent.extend(peer.filter(|_| silent));
+                match fetch.get_or_insert_with(|| DigestsFetch::new(root)).take(answer) {
+                    Digests::Part => return Ok(()),
+                    Digests::Verified(trace) => drop(inquiry.traces.insert(root, trace)),
+                    Digests::False => self.log.count("peer lied about a trace"),
+                    Digests::Withheld => {}
                 }
-                let part = match answer {
-                    Some(PeerResponse::TraceDigests(Some(part))) => Some(part),
-                    _ => None,
-                };
-                let count =
-                    part.as_ref().and_then(|p| usize::try_from(p.count).ok()).filter(|c| *c <= MAX_TRACE_LEAVES);
-                let (Some(part), Some(count)) = (part, count) else {
-                    (_, *sofar) = (votes.pop(), Vec::new());
-                    return Ok(());
-                };
-                let ended = part.items.is_empty();
-                sofar.extend(part.items);
-                if ended || sofar.len() >= count {
-                    match TraceDigests::verified(std::mem::take(sofar), &root) {
-                        Some(trace) => {
-                            inquiry.traces.insert(root, trace);
-                        }
-                        None => self.log.count("peer lied about a trace"),
-                    }
-                    votes.pop();
-                }
+                (_, *fetch) = (votes.pop(), None);
             }
-            Part::Leaves { peers, digests, leaves } => {
-                let before = leaves.len();
-                if let Some(PeerResponse::TraceLeaves(Some(part))) = answer {
-                    let wanted = digests.iter().enumerate().skip(before).zip(part.items);
-                    let right = wanted.take_while(|((at, d), leaf)| Trace::leaf_digest(*at as u64, leaf) == **d);
-                    leaves.extend(right.map(|(_, leaf)| leaf));
-                }
-                if leaves.len() == before {
+            Part::Leaves { peers, fetch } => {
+                if !fetch.take(answer) {
                     let peer = peers.pop();
                     inquiry.silent.extend(peer.filter(|_| silent));
                 }
@@ -209,13 +184,11 @@ impl World {
 
     /// All traces that can be had are here: they are compared, and what that shows is kept.
     fn compared(&mut self, node: usize, mut inquiry: Inquiry) -> Result<(), Stop> {
-        let (dispute, traces) = (&inquiry.dispute, &inquiry.traces);
-        let by_node: BTreeMap<NodeId, &TraceDigests> =
-            dispute.votes.iter().filter_map(|(voter, root)| Some((*voter, traces.get(root)?))).collect();
-        let (comparison, verified) = (compare(&by_node), by_node.len());
-        let record = record(dispute, traces, &comparison);
+        let dispute = &inquiry.dispute;
+        let compared = Compared::of(dispute, inquiry.traces.clone());
+        let comparison = compared.comparison();
         let Some(run) = self.nodes.get(node).and_then(|n| n.running.as_ref()) else { return Ok(()) };
-        run.results.put_divergence(&record)?;
+        run.results.put_divergence(&compared.record(dispute))?;
         self.log.count("traces compared");
         if !comparison.groups.is_empty() {
             self.log.count("operation named");
@@ -225,14 +198,11 @@ impl World {
         if inquiry.order.is_none() {
             return Ok(());
         }
-        let needed = inquiry.dispute.resume_from.map_or(usize::MAX, usize::from);
-        let agreed = usize::try_from(comparison.agreed).unwrap_or(usize::MAX);
-        let digests = inquiry.traces.values().next().and_then(|t| t.digests().get(..agreed)).map(<[Digest]>::to_vec);
-        match digests.filter(|d| !d.is_empty() && needed > 0 && verified >= needed) {
+        match compared.agreed(dispute) {
             None => self.resume(node, inquiry, Vec::new()),
             Some(digests) => {
                 let peers = self.voters(&inquiry.dispute, &inquiry.traces);
-                inquiry.part = Part::Leaves { peers, digests, leaves: Vec::new() };
+                inquiry.part = Part::Leaves { peers, fetch: LeavesFetch::new(digests) };
                 self.go_on(node, inquiry)
             }
         }
@@ -246,20 +216,5 @@ impl World {
             self.schedule(node, 1, Task::Execute(order));
         }
         Ok(())
-    }
-}
-
-fn record(dispute: &Dispute, traces: &BTreeMap<Digest, TraceDigests>, comparison: &Comparison) -> Divergence {
-    let compared = dispute.votes.iter().map(|(node, trace_root)| ComparedTrace {
-        node: *node,
-        trace_root: *trace_root,
-        leaves: traces.get(trace_root).map(|t| t.digests().len() as u64),
-    });
-    Divergence {
-        round: dispute.round,
-        proposal: dispute.proposal,
-        traces: compared.collect(),
-        agreed: comparison.agreed,
-        found: comparison.groups.iter().map(|(_, nodes)| Found { nodes: nodes.clone(), leaf: None }).collect(),
     }
 }

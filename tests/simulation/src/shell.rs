@@ -183,7 +183,7 @@ impl World {
         };
         let delay = (signed.proposal.gas.0 / 1_000).saturating_mul(per_pbs).saturating_add(self.rng.range(1, 20));
         let order = Order { signed, context, token, max_gas, prefix: Vec::new() };
-        match dispute.filter(|d| d.resume_from.is_some_and(|n| n > 0 && d.votes.len() >= usize::from(n))) {
+        match dispute.filter(|d| d.needed().is_some()) {
             Some(dispute) => self.schedule(node, 1, Task::Resume { dispute, order }),
             None => self.schedule(node, delay, Task::Execute(order)),
         }
