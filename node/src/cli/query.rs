@@ -139,7 +139,7 @@ pub(super) struct AskArgs {
     /// The question
     method: String,
     /// Its parameters, a JSON object
-    #[arg(default_value = "{}")]
+    #[arg(default_value = "{}", value_parser = object)]
     parameters: serde_json::Value,
     #[command(flatten)]
     paratime: ParaTimeArgs,
@@ -178,6 +178,15 @@ pub(super) struct ProofArgs {
     at: Option<u64>,
     #[command(flatten)]
     rpc: RpcArgs,
+}
+
+/// Reads the parameters of a question. Left to itself, the parser of arguments would make one JSON string of any text.
+fn object(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value),
+        Ok(_) => Err("it is JSON, but no object".to_owned()),
+        Err(error) => Err(format!("it is no JSON object: {error}")),
+    }
 }
 
 /// A ParaTime by id, by kind, or the only one.
