@@ -1,4 +1,5 @@
-//! A node that contradicts itself, as operators see it: where it stands, and who may lift its freeze when.
+//! A node that contradicts itself, as operators see it: where it stands, who may lift its freeze when, and that the
+//! deposit which its round was to credit is not lost.
 
 use crate::network::{Net, url};
 use crate::{parallax, text, turn};
@@ -23,7 +24,7 @@ fn refused(dir: &Path, args: &[&str]) -> String {
 }
 
 #[test]
-fn an_equivocator_is_shown_frozen_and_only_its_entity_may_unfreeze_it_and_not_before_its_time() {
+fn an_equivocator_is_shown_frozen_only_its_entity_may_unfreeze_it_and_the_deposit_of_its_round_arrives() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -36,12 +37,17 @@ fn an_equivocator_is_shown_frozen_and_only_its_entity_may_unfreeze_it_and_not_be
     };
     assert_eq!(frozen(&nodes()), Vec::<Value>::new(), "nobody has done anything yet");
 
-    // Work makes a round, in which compute-0 signs two votes.
+    // A deposit makes a round, in which compute-0 signs two votes.
     let key = dir.join("net/accounts/dev-0.json");
     let key = key.to_str().unwrap();
-    let register = ["host", "register", "--rpc", &compute, "--key", key, "--name", "a", "--organisation", "b"];
-    let registered = parallax(dir, &register);
-    assert!(registered.status.success(), "{}", text(&registered));
+    let deposit = |fee: &str| {
+        let args = ["--key", key, "--amount", "7", "--message-fee", fee];
+        parallax(dir, &[&["tx", "deposit", "--rpc", &validator][..], &args].concat())
+    };
+    let cheap = text(&deposit("999"));
+    assert!(cheap.contains("pays a fee of 999 base units, the least is 1000"), "{cheap}");
+    let deposited = deposit("1000");
+    assert!(text(&deposited).contains("is in block"), "{}", text(&deposited));
     let begun = Instant::now();
     let convicted = loop {
         let found = frozen(&nodes());
@@ -58,6 +64,19 @@ fn an_equivocator_is_shown_frozen_and_only_its_entity_may_unfreeze_it_and_not_be
     assert_eq!(alone["standing"]["frozen"]["reason"], "equivocation");
     assert_eq!((&alone["electable"], &alone["stake"]), (&Value::Bool(false), &Value::from("900000")));
     let until = alone["standing"]["frozen"]["until"].as_u64().unwrap();
+
+    // The deposit is not lost: if the conviction ended its round, the next committee's credits it.
+    let owner = shown.lines().find(|l| l.starts_with("dev-0")).and_then(|l| l.split_whitespace().nth(1)).unwrap();
+    let asked = format!("{{\"address\":\"{owner}\"}}");
+    let question = ["query", "paratime", "--rpc", &compute, "account"];
+    let balance = || json(dir, &[&question[..], &[&asked]].concat())["balance"].clone();
+    let no_object = refused(dir, &[&question[..], &["7"]].concat());
+    assert!(no_object.contains("it is JSON, but no object"), "{no_object}");
+    let begun = Instant::now();
+    while balance() != "1000000000000007" {
+        assert!(begun.elapsed() < PATIENCE, "genesis gave 10^15, with the deposit it should be 7 more: {}", balance());
+        std::thread::sleep(Duration::from_millis(200));
+    }
 
     // Its own key is its entity's on a localnet.
     let own = dir.join("net/nodes/compute-0/node.key");

@@ -7,7 +7,7 @@ use eyre::Result;
 use parallax_consensus_app::tx::{Call, Transaction, TxBody};
 use parallax_genesis::AccountKey;
 use parallax_primitives::{Address, Amount, Gas, Nonce};
-use parallax_rpc::ConsensusApiClient as _;
+use parallax_rpc::{ConsensusApiClient as _, Hex};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +19,28 @@ pub(super) enum TxCommand {
     Escrow(TransferArgs),
     /// Take tokens out of an entity's escrow; they are free after the debonding time
     Reclaim(TransferArgs),
+    /// Send tokens into a ParaTime: the next accepted round credits them to the account that signs
+    Deposit(DepositArgs),
     /// Lift the freeze of a node, once its time has come; `parallax query node` says when
     Unfreeze(UnfreezeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DepositArgs {
+    /// The ParaTime's id or kind [default: the only one]
+    #[arg(long)]
+    paratime: Option<String>,
+    /// How much, in base units
+    #[arg(long)]
+    amount: Amount,
+    /// What the ParaTime's treasury gets for taking the message, in base units
+    #[arg(long, default_value = "1000")]
+    message_fee: Amount,
+    /// What the message says, in hexadecimal; the ParaTime knows what it means, the scheduler ignores it
+    #[arg(long, value_name = "HEX", default_value = "0x")]
+    data: Hex,
+    #[command(flatten)]
+    send: SendArgs,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +92,11 @@ impl TxCommand {
             Self::Transfer(a) => (a.send, Call::Transfer { to: a.to, amount: a.amount }),
             Self::Escrow(a) => (a.send, Call::Escrow { to: a.to, amount: a.amount }),
             Self::Reclaim(a) => (a.send, Call::Reclaim { from: a.to, amount: a.amount }),
+            Self::Deposit(a) => {
+                let paratime = query::paratime(&a.send.rpc.connect().await?, a.paratime.as_deref()).await?;
+                let (fee, tokens) = (a.message_fee, a.amount);
+                (a.send, Call::SendMessage { paratime, fee, tokens, data: a.data.0 })
+            }
             Self::Unfreeze(a) => {
                 let node = query::node(&a.send.rpc.connect().await?, &a.node).await?.descriptor.node;
                 (a.send, Call::Unfreeze { node })
@@ -93,7 +118,7 @@ impl SendArgs {
         let body = TxBody { nonce, fee: self.fee, gas_limit: self.gas, call };
         let bytes = Transaction::sign(body, chain_of(&rpc).await?, &key.secret).encode();
         if self.offline {
-            println!("{}", parallax_rpc::Hex(bytes));
+            println!("{}", Hex(bytes));
             return Ok(());
         }
         let digest = rpc.submit(bytes.into()).await?;
