@@ -303,7 +303,7 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// A host registers and reports: 48 bootstraps for each replica.
+    /// A host registers and reports: 46 bootstraps for each replica.
     async fn report(&mut self) -> Result<()> {
         self.encrypted = true;
         let host = self.accounts[2].clone();
