@@ -1,11 +1,13 @@
 //! Evaluation on plaintext.
 
 use crate::cipher::{Block, decode_list, decode_stored, encode_stored};
+use crate::integer::{Number, integer, random};
 use crate::noise;
 use parallax_primitives::{Digest, Domain, KeyId, encode};
+use parallax_runtime::program::width;
 use parallax_runtime::{
-    Evaluation, EvaluationProfile, FheBackend, FheError, InputError, InputKind, IntegerOp, Op, Program,
-    ReRandomization, ValueId, trace,
+    Evaluation, EvaluationProfile, FheBackend, FheError, InputError, InputKind, Op, Operand, Program, ReRandomization,
+    ValueId, trace,
 };
 use parallax_state::blob_digest;
 use std::collections::BTreeSet;
@@ -170,71 +172,6 @@ fn digest_of(value: &Value) -> Digest {
     trace::block_digest(&encode(&(value.number, value.mask)))
 }
 
-/// Little-endian digits of two bits, as a number of at most 256 bits held in base 4.
-fn compare(a: &[i64], b: &[i64]) -> std::cmp::Ordering {
-    a.iter().rev().cmp(b.iter().rev())
-}
-
-fn add(a: &[i64], b: &[i64], mut carry: i64) -> Vec<i64> {
-    let digit = |(x, y): (&i64, &i64)| {
-        let sum = x + y + carry;
-        carry = sum / 4;
-        sum % 4
-    };
-    a.iter().zip(b).map(digit).collect()
-}
-
-fn multiply(a: &[i64], b: &[i64]) -> Vec<i64> {
-    let mut out = vec![0; a.len()];
-    for (i, x) in a.iter().enumerate() {
-        let mut carry = 0;
-        for (slot, y) in out.iter_mut().skip(i).zip(b) {
-            let sum = *slot + x * y + carry;
-            (*slot, carry) = (sum % 4, sum / 4);
-        }
-    }
-    out
-}
-
-fn integer(op: IntegerOp, operands: &[Vec<i64>]) -> Option<Vec<i64>> {
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    if op == IntegerOp::Select {
-        let [condition, then, otherwise] = operands else { return None };
-        return Some(if condition.first() == Some(&1) { then.clone() } else { otherwise.clone() });
-    }
-    let [a, b] = operands else { return None };
-    let bitwise = |f: fn(i64, i64) -> i64| a.iter().zip(b).map(|(x, y)| f(*x, *y)).collect();
-    let bit = |condition: bool| vec![i64::from(condition)];
-    let order = compare(a, b);
-    Some(match op {
-        IntegerOp::Add => add(a, b, 0),
-        IntegerOp::Sub => add(a, &b.iter().map(|y| 3 - y).collect::<Vec<_>>(), 1),
-        IntegerOp::Mul => multiply(a, b),
-        IntegerOp::BitAnd => bitwise(|x, y| x & y),
-        IntegerOp::BitOr => bitwise(|x, y| x | y),
-        IntegerOp::BitXor => bitwise(|x, y| x ^ y),
-        IntegerOp::Eq => bit(order == Equal),
-        IntegerOp::Ne => bit(order != Equal),
-        IntegerOp::Lt => bit(order == Less),
-        IntegerOp::Le => bit(order != Greater),
-        IntegerOp::Gt => bit(order == Greater),
-        IntegerOp::Ge => bit(order != Less),
-        IntegerOp::Min => {
-            if order == Greater {
-                b.clone()
-            } else {
-                a.clone()
-            }
-        }
-        IntegerOp::Max => {
-            if order == Less {
-                b.clone()
-            } else {
-                a.clone()
-            }
-        }
-        IntegerOp::Select => return None,
-    })
 }
 
 /// The numbers that an operation gives.
@@ -257,9 +194,14 @@ pub(crate) fn numbers(op: &Op, get: &dyn Fn(&ValueId) -> Option<i64>) -> Option<
             tables.iter().map(|entries| entries.get(x).map(|e| i64::from(*e))).collect()
         }
         Op::Integer { op, operands } => {
-            let read = |operand: &Vec<ValueId>| operand.iter().map(get).collect::<Option<Vec<_>>>();
+            let blocks = width(operands);
+            let read = |operand: &Operand| match operand {
+                Operand::Value(value) => value.iter().map(get).collect::<Option<Vec<_>>>().map(Number::Value),
+                Operand::Scalar(scalar) => Some(Number::scalar(*scalar, blocks)),
+            };
             integer(*op, &operands.iter().map(read).collect::<Option<Vec<_>>>()?)
         }
+        Op::Random { bits, seed } => Some(random(*bits, *seed).into_iter().map(i64::from).collect()),
     }
 }
 

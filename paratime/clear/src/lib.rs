@@ -15,6 +15,7 @@
 
 mod backend;
 mod cipher;
+mod integer;
 mod noise;
 mod numbers;
 #[cfg(test)]
@@ -22,4 +23,5 @@ mod tests;
 
 pub use backend::ClearBackend;
 pub use cipher::{ClearCipher, ClearDecryptor};
+pub use integer::random;
 pub use numbers::compute;

@@ -140,10 +140,10 @@ proptest! {
         let condition = b.map(v[8], |d| d & 1);
         let (a, bb) = (cut[..4].to_vec(), cut[4..8].to_vec());
         for (op, _) in cases {
-            let out = b.integer(op, vec![a.clone(), bb.clone()]);
+            let out = b.radix(op, &[a.clone().into(), bb.clone().into()]);
             b.output(out);
         }
-        let out = b.integer(IntegerOp::Select, vec![vec![condition], a, bb]);
+        let out = b.radix(IntegerOp::Select, &[vec![condition].into(), a.into(), bb.into()]);
         b.output(out);
         let program = b.build().expect("it is a valid program");
         let input = [digits(x).as_slice(), &digits(y), &[c]].concat();

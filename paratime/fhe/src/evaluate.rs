@@ -9,20 +9,20 @@
 
 use crate::encoding::{Words, digest_of_block};
 use crate::exact::keyswitch;
+use crate::integer::integer;
 use crate::keys::{Casting, Material};
 use crate::parameters::{
     ATOMIC_PATTERN, BLOCK_WORDS, CARRY_MODULUS, DELTA, MESSAGE_MODULUS, PUBLIC, dimension, modulus,
 };
 use crate::pool::{Batch, BatchError, FhePool};
+use crate::random::random;
 use parallax_primitives::Digest;
-use parallax_runtime::{FheError, IntegerOp, Op, Program, Table};
+use parallax_runtime::{FheError, Op, Program, Table};
 use std::sync::Arc;
 use tfhe::core_crypto::prelude::{
     ContiguousEntityContainer, LweCiphertext, LweCiphertextCount, LweCiphertextList, LweCompactCiphertextList,
     expand_lwe_compact_ciphertext_list,
 };
-use tfhe::integer::prelude::ServerKeyDefaultCMux;
-use tfhe::integer::{BooleanBlock, IntegerRadixCiphertext, RadixCiphertext};
 use tfhe::shortint::ciphertext::{
     CompactCiphertextList, Degree, NoiseLevel, ReRandomizationContext, ReRandomizationSeed,
 };
@@ -32,10 +32,9 @@ use tfhe::shortint::{Ciphertext, KeySwitchingKeyView, ServerKey};
 
 /// Domain separators of tfhe's seed derivation: ours for the seeds, tfhe's own for the encryptions of zero.
 const SEED_DOMAIN: [u8; 8] = *b"PLX_Rrd1";
-const ENCRYPTION_DOMAIN: [u8; 8] = *b"TFHE_Enc";
-/// The largest value of a block, and of one that is a digit of an integer.
+pub(crate) const ENCRYPTION_DOMAIN: [u8; 8] = *b"TFHE_Enc";
+/// The largest value of a block.
 const FULL: u64 = 15;
-const DIGIT: u64 = 3;
 
 /// A decoded input.
 pub(crate) enum Input {
@@ -74,7 +73,7 @@ pub(crate) fn evaluate(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Outcome, FheError> {
     let blocks = prepare(pool, keys, inputs, seed, cancelled)?;
-    run(pool, keys, program, blocks, flip, cancelled)
+    run(pool, keys, program, blocks, (seed, flip), cancelled)
 }
 
 /// Re-randomises the inputs and expands lists. The values of all inputs in order.
@@ -128,7 +127,7 @@ fn run(
     keys: &Arc<Material>,
     program: &Program,
     inputs: Results,
-    flip: Option<usize>,
+    (seed, flip): (&Digest, Option<usize>),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Outcome, FheError> {
     let count = program.value_count();
@@ -141,9 +140,9 @@ fn run(
         while let Some(i) = state.ready.pop_front() {
             let arguments = state.arguments(&ops[i]).ok_or_else(|| broken(i))?;
             let (keys, ops) = (Arc::clone(keys), Arc::clone(&ops));
-            let flipped = flip == Some(i);
+            let (flipped, seed) = (flip == Some(i), *seed);
             batch.submit(i, move || {
-                let mut results = apply(&keys, &ops[i], &arguments)?;
+                let mut results = apply(&keys, &ops[i], &arguments, &seed)?;
                 if flipped && let Some(word) = results.first_mut().and_then(|words| words.first_mut()) {
                     *word ^= 1;
                 }
@@ -265,12 +264,12 @@ fn with_digest(words: Words) -> (Words, Digest) {
 
 /// A block as tfhe's shortint layer wants it. The noise level is always nominal: what can go into which operation was
 /// settled by the program's builder, and tfhe must not take a block for a trivial one and skip its bootstrap.
-fn block(words: Words, degree: u64) -> Ciphertext {
+pub(crate) fn block(words: Words, degree: u64) -> Ciphertext {
     let lwe = LweCiphertext::from_container(words, modulus());
     Ciphertext::new(lwe, Degree::new(degree), NoiseLevel::NOMINAL, MESSAGE_MODULUS, CARRY_MODULUS, ATOMIC_PATTERN)
 }
 
-fn words(block: Ciphertext) -> Words {
+pub(crate) fn words(block: Ciphertext) -> Words {
     block.ct.into_container()
 }
 
@@ -328,8 +327,8 @@ fn cast(keys: &Material, lwe: Words) -> Words {
     }
 }
 
-/// One operation. `arguments` are in the order of [`Op::arguments`].
-fn apply(keys: &Material, op: &Op, arguments: &[Arc<Words>]) -> Result<Vec<Words>, String> {
+/// One operation. `arguments` are in the order of [`Op::arguments`]; `seed` is the evaluation's.
+fn apply(keys: &Material, op: &Op, arguments: &[Arc<Words>], seed: &Digest) -> Result<Vec<Words>, String> {
     let shortint: &ServerKey = keys.server.as_ref();
     match op {
         Op::Linear { terms, constant } => {
@@ -354,11 +353,8 @@ fn apply(keys: &Material, op: &Op, arguments: &[Arc<Words>]) -> Result<Vec<Words
             Ok(shortint.apply_many_lookup_table(&input, &table).into_iter().map(words).collect())
         }
         Op::TwoSigned { tables, .. } => Ok(two_signed(shortint, &block(first(arguments)?, FULL), tables)),
-        Op::Integer { op, operands } => {
-            let mut rest = arguments.iter();
-            let operands = operands.iter().map(|o| rest.by_ref().take(o.len()).map(|a| a.to_vec()).collect()).collect();
-            integer(keys, *op, operands)
-        }
+        Op::Integer { op, operands } => integer(&keys.server, *op, operands, arguments),
+        Op::Random { bits, seed: argument } => random(&keys.random, &keys.rerandomization, (*bits, argument), seed),
     }
 }
 
@@ -429,51 +425,4 @@ fn plus_half(mut block: Words, halves: i64) -> Words {
         *body = body.wrapping_add(halves.wrapping_mul((DELTA / 2) as i64) as u64);
     }
     block
-}
-
-/// An integer operation by tfhe's radix integers.
-fn integer(keys: &Material, op: IntegerOp, operands: Vec<Vec<Words>>) -> Result<Vec<Words>, String> {
-    let key = &keys.server;
-    let expected = if op.is_comparison() { 1 } else { operands.last().map_or(0, Vec::len) };
-    let mut operands = operands.into_iter();
-    let mut next = |degree| -> Result<Vec<Ciphertext>, String> {
-        let blocks = operands.next().ok_or("an operand is missing")?;
-        Ok(blocks.into_iter().map(|b| block(b, degree)).collect())
-    };
-    let condition = if op == IntegerOp::Select {
-        let block = next(1)?.into_iter().next().ok_or("the condition is missing")?;
-        Some(BooleanBlock::new_unchecked(block))
-    } else {
-        None
-    };
-    let a = RadixCiphertext::from(next(DIGIT)?);
-    let b = RadixCiphertext::from(next(DIGIT)?);
-    let one = |bit: BooleanBlock| vec![bit.into_raw_parts()];
-    let result = match op {
-        IntegerOp::Add => key.add_parallelized(&a, &b).into_blocks(),
-        IntegerOp::Sub => key.sub_parallelized(&a, &b).into_blocks(),
-        IntegerOp::Mul => key.mul_parallelized(&a, &b).into_blocks(),
-        IntegerOp::BitAnd => key.bitand_parallelized(&a, &b).into_blocks(),
-        IntegerOp::BitOr => key.bitor_parallelized(&a, &b).into_blocks(),
-        IntegerOp::BitXor => key.bitxor_parallelized(&a, &b).into_blocks(),
-        IntegerOp::Eq => one(key.eq_parallelized(&a, &b)),
-        IntegerOp::Ne => one(key.ne_parallelized(&a, &b)),
-        IntegerOp::Lt => one(key.lt_parallelized(&a, &b)),
-        IntegerOp::Le => one(key.le_parallelized(&a, &b)),
-        IntegerOp::Gt => one(key.gt_parallelized(&a, &b)),
-        IntegerOp::Ge => one(key.ge_parallelized(&a, &b)),
-        IntegerOp::Min => key.min_parallelized(&a, &b).into_blocks(),
-        IntegerOp::Max => key.max_parallelized(&a, &b).into_blocks(),
-        IntegerOp::Select => match condition {
-            Some(condition) => key.if_then_else_parallelized(&condition, &a, &b).into_blocks(),
-            None => return Err("the condition is missing".to_owned()),
-        },
-    };
-    if result.len() != expected {
-        return Err(format!("integer.{} gave {} blocks where {expected} were due", op.name(), result.len()));
-    }
-    if let Some(dirty) = result.iter().find(|b| b.degree.get() > DIGIT || b.noise_level() > NoiseLevel::NOMINAL) {
-        return Err(format!("integer.{} left a block of degree {} uncleaned", op.name(), dirty.degree.get()));
-    }
-    Ok(result.into_iter().map(words).collect())
 }

@@ -60,11 +60,13 @@ mod decrypt;
 pub mod encoding;
 mod evaluate;
 pub mod exact;
+pub mod integer;
 pub mod keys;
 mod list;
 pub mod parameters;
 pub mod plan;
 pub mod pool;
+mod random;
 
 pub use backend::TfheBackend;
 pub use decrypt::TfheDecryptor;

@@ -16,7 +16,11 @@
 //! An argument of a table must have noise of at most [`MAX_NOISE`]; what leaves the program must be nominal, because
 //! the next program assumes that of its inputs.
 
-use crate::program::{Fact, InputKind, IntegerOp, MAX_NOISE, NOMINAL_NOISE, Op, Program, SIGNED_RANGE, Table, ValueId};
+mod compare;
+mod integer;
+
+use crate::integer::FheType;
+use crate::program::{Fact, InputKind, MAX_NOISE, NOMINAL_NOISE, Op, Program, SIGNED_RANGE, Table, ValueId};
 use parallax_primitives::encode;
 use std::collections::BTreeMap;
 
@@ -89,6 +93,24 @@ pub enum ProgramError {
         name: &'static str,
         /// Why.
         reason: &'static str,
+    },
+    /// An operation on a type that it does not take.
+    #[error("operation {op} (integer {name}) does not take operands of type {ty}")]
+    UnsupportedType {
+        /// Which operation.
+        op: usize,
+        /// The operation's name.
+        name: &'static str,
+        /// The type.
+        ty: FheType,
+    },
+    /// A clear divisor that is 0.
+    #[error("operation {op} (integer {name}) divides by zero; refuse the call that asks for it")]
+    DivisionByZero {
+        /// Which operation.
+        op: usize,
+        /// The operation's name.
+        name: &'static str,
     },
     /// An input that was declared after the first operation.
     #[error("input {input} comes after an operation; declare all inputs first, they are the first values")]
@@ -432,45 +454,6 @@ impl ProgramBuilder {
             [a, b] => [a, b],
             _ => [ValueId(0); 2],
         }
-    }
-
-    /// An integer operation; the result's blocks, little-endian.
-    pub fn integer(&mut self, op: IntegerOp, operands: Vec<Vec<ValueId>>) -> Vec<ValueId> {
-        if let Err(reason) = self.check_operands(op, &operands) {
-            self.fail(ProgramError::BadOperands { op: self.ops.len(), name: op.name(), reason });
-        }
-        let operation = Op::Integer { op, operands };
-        let range = if op.is_comparison() { (0, 1) } else { (0, 3) };
-        let results = operation.results();
-        self.operation(operation, |b| (0..results).flat_map(|_| b.define_fresh(&[range])).collect())
-    }
-
-    fn check_operands(&mut self, op: IntegerOp, operands: &[Vec<ValueId>]) -> Result<(), &'static str> {
-        if operands.len() != op.arity() {
-            return Err("wrong number of operands");
-        }
-        let numbers = if op == IntegerOp::Select { &operands[1..] } else { operands };
-        let blocks = numbers.first().map_or(0, Vec::len);
-        if !(1..=MAX_INTEGER_BLOCKS).contains(&blocks) {
-            return Err("an operand has 1..=128 blocks");
-        }
-        if numbers.iter().any(|o| o.len() != blocks) {
-            return Err("operands differ in their number of blocks");
-        }
-        if op == IntegerOp::Select && operands.first().is_some_and(|c| c.len() != 1) {
-            return Err("the condition is one block");
-        }
-        for (i, value) in operands.iter().enumerate().flat_map(|(i, o)| o.iter().map(move |v| (i, *v))) {
-            let known = self.get(value);
-            let max = if op == IntegerOp::Select && i == 0 { 1 } else { 3 };
-            if known.min < 0 || known.max > max {
-                return Err("a block of an integer holds 0..=3, a condition 0 or 1");
-            }
-            if known.noise() > NOMINAL_NOISE {
-                return Err("a block of an integer must have nominal noise");
-            }
-        }
-        Ok(())
     }
 
     /// The next output ciphertext, of these blocks.

@@ -17,6 +17,7 @@ pub mod compare;
 pub mod decryption;
 pub mod evaluator;
 pub mod gas;
+pub mod integer;
 pub mod paratime;
 pub mod program;
 pub mod replay;
@@ -30,7 +31,8 @@ pub use backend::{
 pub use builder::{ProgramBuilder, ProgramError};
 pub use compare::{Comparison, Divergence, TraceDigests};
 pub use evaluator::Evaluator;
+pub use integer::{FheType, IntegerOp, Operand, Scalar};
 pub use paratime::{Abort, Execution, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult};
-pub use program::{Fact, InputKind, IntegerOp, Op, Program, Table, ValueId};
+pub use program::{Fact, InputKind, Op, Program, Table, ValueId};
 pub use replay::{Replay, Replayed};
 pub use trace::{ProvenLeaf, Trace, TraceLeaf};

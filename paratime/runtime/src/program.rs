@@ -8,6 +8,7 @@
 //! backend meets has been checked.
 
 use crate::gas;
+use crate::integer::{DIGIT_BITS, IntegerOp, Operand};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, Domain, Gas};
 
@@ -83,82 +84,6 @@ impl Table {
     }
 }
 
-/// Integer operations on little-endian radix digits of two bits (four blocks make a `u8`). All operands of one
-/// operation have the same number of blocks unless said otherwise; arithmetic wraps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
-#[allow(missing_docs)]
-pub enum IntegerOp {
-    Add,
-    Sub,
-    Mul,
-    BitAnd,
-    BitOr,
-    BitXor,
-    /// One result block, 0 or 1; so for the comparisons below.
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    Min,
-    Max,
-    /// Operands: condition (one block, 0 or 1), then, else.
-    Select,
-}
-
-impl IntegerOp {
-    /// Every operation, in the order of the encoding.
-    pub const ALL: [Self; 15] = [
-        Self::Add,
-        Self::Sub,
-        Self::Mul,
-        Self::BitAnd,
-        Self::BitOr,
-        Self::BitXor,
-        Self::Eq,
-        Self::Ne,
-        Self::Lt,
-        Self::Le,
-        Self::Gt,
-        Self::Ge,
-        Self::Min,
-        Self::Max,
-        Self::Select,
-    ];
-
-    /// The canonical name in the trace.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Add => "add",
-            Self::Sub => "sub",
-            Self::Mul => "mul",
-            Self::BitAnd => "and",
-            Self::BitOr => "or",
-            Self::BitXor => "xor",
-            Self::Eq => "eq",
-            Self::Ne => "ne",
-            Self::Lt => "lt",
-            Self::Le => "le",
-            Self::Gt => "gt",
-            Self::Ge => "ge",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Select => "select",
-        }
-    }
-
-    /// Whether the result is one block holding 0 or 1.
-    pub fn is_comparison(self) -> bool {
-        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
-    }
-
-    /// How many operands it takes.
-    pub fn arity(self) -> usize {
-        if matches!(self, Self::Select) { 3 } else { 2 }
-    }
-}
-
 impl InputKind {
     /// How many blocks the ciphertext has.
     pub fn blocks(self) -> u16 {
@@ -214,8 +139,16 @@ pub enum Op {
     Integer {
         /// Which.
         op: IntegerOp,
-        /// The operands, each little-endian blocks of 0..=3.
-        operands: Vec<Vec<ValueId>>,
+        /// The operands; all numbers of one operation have the same number of blocks.
+        operands: Vec<Operand>,
+    },
+    /// Random bits that nobody knows, two a result, the last one with one bit if their number is odd: a pseudo-random
+    /// function under a secret key, so that replicas agree.
+    Random {
+        /// How many bits.
+        bits: u16,
+        /// The function's argument. The same seed with the same number of bits gives the same bits under one key.
+        seed: Digest,
     },
 }
 
@@ -226,7 +159,8 @@ impl Op {
             Self::Linear { .. } | Self::Table { .. } => 1,
             Self::TwoTables { .. } | Self::TwoSigned { .. } => 2,
             Self::Integer { op, .. } if op.is_comparison() => 1,
-            Self::Integer { operands, .. } => operands.last().map_or(0, Vec::len),
+            Self::Integer { operands, .. } => width(operands),
+            Self::Random { bits, .. } => usize::from(bits.div_ceil(DIGIT_BITS)),
         }
     }
 
@@ -235,9 +169,25 @@ impl Op {
         match self {
             Self::Linear { terms, .. } => terms.iter().map(|(value, _)| *value).collect(),
             Self::Table { input, .. } | Self::TwoTables { input, .. } | Self::TwoSigned { input, .. } => vec![*input],
-            Self::Integer { operands, .. } => operands.iter().flatten().copied().collect(),
+            Self::Integer { operands, .. } => {
+                let blocks = |operand: &Operand| match operand {
+                    Operand::Value(blocks) => blocks.clone(),
+                    Operand::Scalar(_) => Vec::new(),
+                };
+                operands.iter().flat_map(blocks).collect()
+            }
+            Self::Random { .. } => Vec::new(),
         }
     }
+}
+
+/// How many blocks the numbers have that an integer operation works on.
+pub fn width(operands: &[Operand]) -> usize {
+    let blocks = |operand: &Operand| match operand {
+        Operand::Value(blocks) => Some(blocks.len()),
+        Operand::Scalar(_) => None,
+    };
+    operands.iter().rev().find_map(blocks).unwrap_or(0)
 }
 
 /// What is known of a value before anything is decrypted.

@@ -2,6 +2,7 @@
 //! of every vote, so replicas that differ can be asked which operation differed first ([`crate::compare`]), and what
 //! they agreed on before it need not be computed again ([`crate::replay`]).
 
+use crate::integer::Operand;
 use crate::program::{InputKind, Op, Program, Table, ValueId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::merkle::ListProof;
@@ -88,7 +89,16 @@ pub fn opcode(op: &Op) -> String {
         Op::Table { table: Table::Folded { entries, sum }, .. } => format!("table.folded [{}] {sum}", list(entries)),
         Op::TwoTables { tables: [a, b], .. } => format!("table.two [{}] [{}]", list(a), list(b)),
         Op::TwoSigned { tables: [a, b], .. } => format!("table.two-signed [{}] [{}]", list(a), list(b)),
-        Op::Integer { op, operands } => format!("integer.{} [{}]", op.name(), list(operands.iter().map(Vec::len))),
+        Op::Integer { op, operands } => format!("integer.{} [{}]", op.name(), list(operands.iter().map(operand))),
+        Op::Random { bits, seed } => format!("random {bits} {seed}"),
+    }
+}
+
+/// An operand as the opcode has it: the number of blocks, or the clear number in hexadecimal.
+fn operand(operand: &Operand) -> String {
+    match operand {
+        Operand::Value(blocks) => blocks.len().to_string(),
+        Operand::Scalar(scalar) => scalar.to_string(),
     }
 }
 

@@ -49,7 +49,7 @@ mod tests;
 mod transform;
 
 pub use path::{Path, UnknownPath};
-pub(crate) use pattern::{ExactPattern, keyswitch};
+pub(crate) use pattern::{ExactPattern, bootstrap, keyswitch};
 pub use product::Deviation;
 use product::{GGSW_WORDS, GUARD, Preparation, Rotation, Scratch};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -57,15 +57,7 @@ impl ExactPattern {
         small: LweCiphertextOwned<u64>,
         table: &GlweCiphertextOwned<u64>,
     ) -> GlweCiphertextOwned<u64> {
-        let log = COMPUTE.polynomial_size.to_blind_rotation_input_modulus_log();
-        let switched = lwe_ciphertext_centered_binary_modulus_switch::<u64, usize, _>(small, log);
-        let mask: Vec<usize> = switched.mask().collect();
-        let mut words: GlweWords = Box::new([[0; super::N]; 2]);
-        for (to, from) in words.iter_mut().zip(table.as_ref().chunks_exact(super::N)) {
-            to.copy_from_slice(from);
-        }
-        self.shared.key.blind_rotate(&mask, switched.body(), &mut words);
-        GlweCiphertext::from_container(words.concat(), COMPUTE.polynomial_size, modulus())
+        rotate(&self.shared.key, small, table)
     }
 
     /// A bootstrap of a ciphertext under the small key, to one under the big key.
@@ -74,12 +66,38 @@ impl ExactPattern {
         small: LweCiphertextOwned<u64>,
         table: &GlweCiphertextOwned<u64>,
     ) -> LweCiphertextOwned<u64> {
-        extract(&self.rotate(small, table), 0)
+        bootstrap(&self.shared.key, small, table)
     }
 
     fn keyswitch(&self, ciphertext: &LweCiphertextOwned<u64>) -> LweCiphertextOwned<u64> {
         keyswitch(&self.shared.keyswitch, ciphertext)
     }
+}
+
+/// Modulus switch and blind rotation with a key.
+fn rotate(
+    key: &ExactKey,
+    small: LweCiphertextOwned<u64>,
+    table: &GlweCiphertextOwned<u64>,
+) -> GlweCiphertextOwned<u64> {
+    let log = COMPUTE.polynomial_size.to_blind_rotation_input_modulus_log();
+    let switched = lwe_ciphertext_centered_binary_modulus_switch::<u64, usize, _>(small, log);
+    let mask: Vec<usize> = switched.mask().collect();
+    let mut words: GlweWords = Box::new([[0; super::N]; 2]);
+    for (to, from) in words.iter_mut().zip(table.as_ref().chunks_exact(super::N)) {
+        to.copy_from_slice(from);
+    }
+    key.blind_rotate(&mask, switched.body(), &mut words);
+    GlweCiphertext::from_container(words.concat(), COMPUTE.polynomial_size, modulus())
+}
+
+/// A bootstrap with a key, whatever secret it is from.
+pub(crate) fn bootstrap(
+    key: &ExactKey,
+    small: LweCiphertextOwned<u64>,
+    table: &GlweCiphertextOwned<u64>,
+) -> LweCiphertextOwned<u64> {
+    extract(&rotate(key, small, table), 0)
 }
 
 /// A keyswitch: integers only.

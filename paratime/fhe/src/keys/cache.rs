@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The format of key sets. Raised when the files change; older directories are then left alone and not used.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The environment variable that moves the cache.
 pub const ENVIRONMENT: &str = "PARALLAX_KEYS";
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tfhe::core_crypto::prelude::{LweCiphertextCount, LweCompactPublicKeyOwned};
 use tfhe::integer::key_switching_key::CompressedKeySwitchingKeyMaterial;
 use tfhe::shortint::key_switching_key::CompressedKeySwitchingKey;
+use tfhe::shortint::oprf::{AtomicPatternOprfPrivateKey, CompressedOprfServerKey, OprfPrivateKey};
 use tfhe::shortint::public_key::compact::CompactPrivateKey;
 use tfhe::shortint::{ClientKey, CompactPublicKey};
 use tfhe::zk::CompactPkeCrs;
@@ -128,6 +129,7 @@ struct Made {
     rerandomization: LweCompactPublicKeyOwned<u64>,
     public: LweCompactPublicKeyOwned<u64>,
     crs: CompactPkeCrs,
+    random: CompressedOprfServerKey,
     squashing: Option<Squashing>,
 }
 
@@ -140,13 +142,14 @@ impl Made {
 
     fn fft(&self) -> Result<(Arc<Material>, Vec<u8>), KeyError> {
         let (rerandomization, public) = self.parts()?;
-        let (material, bytes) = Material::fft(&self.compressed, rerandomization, public)?;
+        let (material, bytes) = Material::fft(&self.compressed, rerandomization, public, &self.random)?;
         Ok((Arc::new(material), bytes))
     }
 
     fn exact(&self) -> Result<Arc<Material>, KeyError> {
         let (rerandomization, public) = self.parts()?;
-        let material = Material::exact(self.compressed.clone(), rerandomization, public, exact::Path::best());
+        let material =
+            Material::exact(self.compressed.clone(), rerandomization, public, &self.random, exact::Path::best());
         material.map(Arc::new).map_err(KeyError::Library)
     }
 }
@@ -170,6 +173,8 @@ fn make(client: &ClientKey, options: GenerateOptions, reporter: &mut Reporter<'_
     let compressed =
         tfhe::CompressedServerKey::from_raw_parts(server, casting, None, None, None, None, None, None, None, tag);
 
+    let random = make_random(client)?;
+
     let mut squashing = None;
     if options.squashing {
         reporter.begin(Stage::Squashing);
@@ -188,7 +193,17 @@ fn make(client: &ClientKey, options: GenerateOptions, reporter: &mut Reporter<'_
     reporter.begin(Stage::Crs);
     let crs = CompactPkeCrs::from_shortint_params(PUBLIC, LweCiphertextCount(usize::from(MAX_LIST_BLOCKS)))
         .map_err(|e| KeyError::Library(e.to_string()))?;
-    Ok(Made { compressed, rerandomization, public, crs, squashing })
+    Ok(Made { compressed, rerandomization, public, crs, random, squashing })
+}
+
+/// The key for random numbers, from a secret that is not kept.
+fn make_random(client: &ClientKey) -> Result<CompressedOprfServerKey, KeyError> {
+    let private = OprfPrivateKey::new(client);
+    let key = CompressedOprfServerKey::new(&private, client).map_err(|e| KeyError::Library(e.to_string()))?;
+    if let AtomicPatternOprfPrivateKey::Standard(secret) = private.into_raw_parts() {
+        secret.into_container().zeroize();
+    }
+    Ok(key)
 }
 
 fn make_squashing(client: &ClientKey) -> Result<Squashing, KeyError> {
@@ -210,6 +225,7 @@ fn write_key_set(
     let mut parts = vec![
         write_part(dir, Role::Evaluation, evaluation)?,
         write_part(dir, Role::ExactEvaluation, &serialize(&made.compressed)?)?,
+        write_part(dir, Role::Random, &serialize(&made.random)?)?,
         write_part(dir, Role::ReRandomization, &public_key_to_bytes(&made.rerandomization))?,
         write_part(dir, Role::CompactPublicKey, &public_key_to_bytes(&made.public))?,
         write_part(dir, Role::Crs, &serialize(&made.crs)?)?,
@@ -255,7 +271,7 @@ fn answers_of(
         known_answers::plain_outputs().iter().zip(&outcome.outputs).zip(&known_answers[1..])
     {
         let decrypted: Vec<u8> = blocks.iter().map(|b| crate::decrypt::decode_block(secret, b)).collect();
-        if decrypted != *plain {
+        if plain.as_ref().map_or(decrypted.iter().any(|digit| *digit > 3), |plain| decrypted != *plain) {
             let operation = &answer.operation;
             return Err(KeyError::Library(format!("operation {operation} of {backend} computes a wrong value")));
         }

@@ -5,6 +5,7 @@ use crate::keys::known_answers::Inputs;
 use crate::keys::{KeyError, Manifest, ProfileAnswers, Role, SECRET_FILE};
 use crate::parameters::{CASTING, LWE_DIMENSION, PUBLIC, modulus};
 use crate::plan::{self, BackendKind};
+use crate::random::{self, RandomKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Digest, KeyId, decode, encode};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tfhe::shortint::CompactPublicKey;
 use tfhe::shortint::atomic_pattern::AtomicPatternServerKey;
 use tfhe::shortint::atomic_pattern::compressed::CompressedAtomicPatternServerKey;
 use tfhe::shortint::key_switching_key::KeySwitchingKeyMaterial;
+use tfhe::shortint::oprf::CompressedOprfServerKey;
 use tfhe::shortint::parameters::CompactPublicKeyEncryptionParameters;
 use tfhe::shortint::server_key::ShortintCompressedBootstrappingKey;
 use tfhe::zk::CompactPkeCrs;
@@ -54,6 +56,8 @@ pub(crate) struct Material {
     /// The public key derived from the compute key: its encryptions of zero re-randomise stored blocks.
     pub(crate) rerandomization: CompactPublicKey,
     pub(crate) public: PublicMaterial,
+    /// What random numbers are made with.
+    pub(crate) random: RandomKey,
 }
 
 /// How a client's number comes under the compute key: one keyswitch and one bootstrap.
@@ -71,6 +75,7 @@ impl Material {
         keys: &tfhe::CompressedServerKey,
         rerandomization: CompactPublicKey,
         public: PublicMaterial,
+        random: &CompressedOprfServerKey,
     ) -> Result<(Self, Vec<u8>), KeyError> {
         let (server, casting, ..) = keys.clone().into_raw_parts();
         let casting = casting.ok_or_else(|| KeyError::Library("the casting key is missing".to_owned()))?;
@@ -78,7 +83,8 @@ impl Material {
         let whole = tfhe::ServerKey::from_raw_parts(server, casting, None, None, None, None, None, None, None, tag);
         let bytes = serialize(&whole)?;
         let (server, casting) = take_apart(whole).map_err(KeyError::Library)?;
-        Ok((Self { server, casting: Casting::Fft(casting), rerandomization, public }, bytes))
+        let random = RandomKey::fft(&random::expanded(random).map_err(KeyError::Library)?);
+        Ok((Self { server, casting: Casting::Fft(casting), rerandomization, public, random }, bytes))
     }
 
     /// The material with the exact bootstrap.
@@ -86,6 +92,7 @@ impl Material {
         keys: tfhe::CompressedServerKey,
         rerandomization: CompactPublicKey,
         public: PublicMaterial,
+        random: &CompressedOprfServerKey,
         path: exact::Path,
     ) -> Result<Self, String> {
         let (server, casting, ..) = keys.into_raw_parts();
@@ -108,7 +115,9 @@ impl Material {
         let pattern = AtomicPatternServerKey::Dynamic(Box::new(exact.clone()));
         let server = tfhe::shortint::ServerKey::from_raw_parts(pattern, message, carry, degree, noise);
         let server = tfhe::integer::ServerKey::new_radix_server_key_from_shortint(server);
-        Ok(Self { server, casting: Casting::Exact(casting, exact), rerandomization, public })
+        let random = ExactKey::new(random::expanded(random)?.as_ref(), path).map_err(|e| e.to_string())?;
+        let random = RandomKey::Exact(Box::new(random));
+        Ok(Self { server, casting: Casting::Exact(casting, exact), rerandomization, public, random })
     }
 }
 
@@ -189,17 +198,21 @@ impl EvaluationKeys {
         let (path, bytes) = manifest.read_part(dir, Role::ReRandomization)?;
         let raw = public_key_from_bytes(&bytes).ok_or_else(|| KeyError::malformed(&path, "wrong number of words"))?;
         let rerandomization = CompactPublicKey::from_raw_parts(raw, rerandomization_parameters()?);
+        let (random_path, random): (_, CompressedOprfServerKey) = read_keys(dir, manifest, Role::Random)?;
         let (path, bytes) = manifest.read_part(dir, Role::KnownAnswerInputs)?;
         let known_inputs = Inputs::from_bytes(&bytes).map_err(|e| KeyError::malformed(&path, e))?;
         let material = match backend {
             BackendKind::CpuFft => {
                 let (path, whole) = read_keys(dir, manifest, Role::Evaluation)?;
                 let (server, casting) = take_apart(whole).map_err(|e| KeyError::malformed(&path, e))?;
-                Material { server, casting: Casting::Fft(casting), rerandomization, public }
+                let random = random::expanded(&random).map_err(|e| KeyError::malformed(&random_path, e))?;
+                let random = RandomKey::fft(&random);
+                Material { server, casting: Casting::Fft(casting), rerandomization, public, random }
             }
             BackendKind::CpuExact => {
                 let (path, whole) = read_keys(dir, manifest, Role::ExactEvaluation)?;
-                Material::exact(whole, rerandomization, public, exact).map_err(|e| KeyError::malformed(&path, e))?
+                Material::exact(whole, rerandomization, public, &random, exact)
+                    .map_err(|e| KeyError::malformed(&path, e))?
             }
         };
         let (key_id, manifest) = (manifest.key_id(), manifest.clone());

@@ -25,6 +25,8 @@ pub enum Role {
     Evaluation,
     /// The same keys in the standard domain, compressed: what `cpu-exact` nodes load instead.
     ExactEvaluation,
+    /// The key that random numbers are made with, compressed: from a secret of its own to the compute key.
+    Random,
     /// The public key whose encryptions of zero re-randomise.
     ReRandomization,
     /// The compact public key under which clients encrypt.
@@ -43,6 +45,7 @@ impl Role {
         match self {
             Self::Evaluation => "evaluation-key.bin",
             Self::ExactEvaluation => "exact-evaluation-key.bin",
+            Self::Random => "random-key.bin",
             Self::ReRandomization => "re-randomization-key.bin",
             Self::CompactPublicKey => "public-key.bin",
             Self::Crs => "crs.bin",
@@ -56,6 +59,7 @@ impl Role {
         match self {
             Self::Evaluation => "evaluation",
             Self::ExactEvaluation => "exact evaluation",
+            Self::Random => "random",
             Self::ReRandomization => "re-randomisation",
             Self::CompactPublicKey => "compact public key",
             Self::Crs => "CRS",

@@ -8,7 +8,8 @@ use parallax_fhe::{
 };
 use parallax_primitives::Digest;
 use parallax_runtime::{
-    ClientCipher, Evaluation, FheBackend, InputKind, IntegerOp, Program, ProgramBuilder, ReRandomization, ValueId,
+    ClientCipher, Evaluation, FheBackend, InputKind, IntegerOp, Operand, Program, ProgramBuilder, ReRandomization,
+    ValueId,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -197,9 +198,9 @@ fn integers(p: &mut ProgramBuilder, digits: &[u8], values: &[ValueId], output: O
     for op in [Add, Sub, Mul, BitAnd, BitOr, BitXor, Eq, Ne, Lt, Le, Gt, Ge, Min, Max, Select] {
         let n = if matches!(op, Add | Sub | Gt | Eq) { 4 } else { 1 };
         let (a, b) = (number(&digits[..n]), number(&digits[4..4 + n]));
-        let mut operands = vec![values[..n].to_vec(), values[4..4 + n].to_vec()];
+        let mut operands: Vec<Operand> = vec![values[..n].into(), values[4..4 + n].into()];
         if op == Select {
-            operands.insert(0, vec![values[8]]);
+            operands.insert(0, values[8..9].into());
         }
         let plain = match op {
             Add => a + b,
@@ -223,10 +224,11 @@ fn integers(p: &mut ProgramBuilder, digits: &[u8], values: &[ValueId], output: O
                     b
                 }
             }
+            other => panic!("{} is not among these", other.name()),
         };
         let blocks = if op.is_comparison() { 1 } else { n };
         let plain = (0..blocks).map(|i| (plain >> (2 * i) & 3) as u8).collect();
-        let results = p.integer(op, operands);
+        let results = p.radix(op, &operands);
         output(p, op.name(), results, plain);
     }
 }

@@ -4,7 +4,7 @@ use super::child;
 use parallax_fhe::TfheBackend;
 use parallax_primitives::{Digest, Gas};
 use parallax_runtime::{
-    FheBackend, InputKind, IntegerOp, Op, Program, ProgramBuilder, ReRandomization, Table, ValueId, gas,
+    FheBackend, InputKind, IntegerOp, Op, Operand, Program, ProgramBuilder, ReRandomization, Table, ValueId, gas,
 };
 use std::path::Path;
 
@@ -74,17 +74,22 @@ fn basic() -> Vec<Priced> {
 /// An integer operation on operands of `blocks`.
 fn integer(op: IntegerOp, blocks: usize) -> Priced {
     Priced::new(format!("{} on {blocks} blocks", op.name()), STORED, |p, values| {
-        let operand = |from: usize| (0..blocks).map(|i| values[(from + i) % DIGITS]).collect::<Vec<_>>();
-        let mut operands = vec![operand(0), operand(DIGITS / 2)];
-        if op == IntegerOp::Select {
-            operands.insert(0, vec![values[DIGITS]]);
+        let operand = |from: usize| Operand::Value((0..blocks).map(|i| values[(from + i) % DIGITS]).collect());
+        let mut operands = vec![operand(0)];
+        if op.arity() > 1 {
+            operands.push(operand(DIGITS / 2));
         }
-        p.integer(op, operands)
+        if op == IntegerOp::Select {
+            operands.insert(0, values[DIGITS..].into());
+        }
+        p.radix(op, &operands)
     })
 }
 
 fn integers(sizes: &[usize]) -> impl Iterator<Item = Priced> {
-    sizes.iter().flat_map(|n| IntegerOp::ALL.map(|op| integer(op, *n)))
+    let on_values = IntegerOp::ALL.into_iter().filter(|op| op.accepts_value() && !op.is_shift());
+    let on_values: Vec<IntegerOp> = on_values.collect();
+    sizes.iter().flat_map(move |n| on_values.clone().into_iter().map(|op| integer(op, *n)))
 }
 
 /// Every operation, integers on 1, 2 and 4 blocks: 231 bootstraps with the expansion, about six core-seconds.

@@ -103,7 +103,7 @@ fn small_program() -> Program {
     values.iter().for_each(|v| p.assume(*v, 0, 3, "the test encrypts digits"));
     let table = p.map(values[0], |v| 15 - v);
     let two = p.two_tables(values[1], [[1; 8], [0, 1, 2, 3, 4, 5, 6, 7]]);
-    let sum = p.integer(IntegerOp::Add, vec![vec![values[0]], vec![values[1]]]);
+    let sum = p.radix(IntegerOp::Add, &[values[..1].into(), values[1..2].into()]);
     p.output(vec![table]);
     p.output(two.to_vec());
     p.output(sum);

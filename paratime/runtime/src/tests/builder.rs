@@ -1,7 +1,7 @@
 //! What the builder accepts, what it knows, and what it refuses.
 
-use crate::program::{Fact, InputKind, IntegerOp, MAX_NOISE, Table, ValueId};
-use crate::{ProgramBuilder, ProgramError};
+use crate::program::{Fact, InputKind, MAX_NOISE, Table, ValueId};
+use crate::{IntegerOp, ProgramBuilder, ProgramError};
 use proptest::prelude::*;
 
 fn stored(blocks: u16, max: u8) -> InputKind {
@@ -78,7 +78,7 @@ fn the_same_operation_on_the_same_values_is_one_source_of_noise_and_costs_once()
         let sum = b.linear(&[(v[0], 1), (v[1], 1)], 0);
         let table = b.map(sum, |x| x / 3);
         let pair = b.two_tables(v[2], [[0, 1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]);
-        let number = b.integer(IntegerOp::Add, vec![vec![v[2], v[3]]; 2]);
+        let number = b.radix(IntegerOp::Add, &[vec![v[2], v[3]].into(), vec![v[2], v[3]].into()]);
         (sum, table, pair, number)
     };
     let (first, second) = (again(&mut b), again(&mut b));
@@ -150,7 +150,7 @@ fn mistakes_in_form_are_refused() {
     });
     assert!(matches!(late, Err(ProgramError::InputAfterOperation { input: 1 })));
     let wide = build(|b, v| {
-        b.integer(IntegerOp::Add, vec![vec![v[0]], vec![v[1]]]);
+        b.radix(IntegerOp::Add, &[vec![v[0]].into(), vec![v[1]].into()]);
     });
     assert!(matches!(wide, Err(ProgramError::BadOperands { .. })), "a block of an integer holds two bits");
     let contradiction = build(|b, v| b.assume(v[0], 16, 20, "it is false"));

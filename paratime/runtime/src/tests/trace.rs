@@ -18,7 +18,7 @@ fn program() -> Program {
     let _ = sum;
     let pair = b.two_tables(kept[0], [[1, 2, 3, 4, 5, 6, 7, 8], [0; 8]]);
     let (x, y) = (b.map(list[0], |x| x & 3), b.map(list[1], |x| x & 3));
-    let add = b.integer(IntegerOp::Add, vec![vec![x], vec![y]]);
+    let add = b.radix(IntegerOp::Add, &[vec![x].into(), vec![y].into()]);
     b.output(pair.to_vec());
     b.output(add);
     b.build().expect("it is a valid program")

@@ -22,7 +22,9 @@ fn interpret(program: &Program, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
                 terms.iter().fold(i64::from(*constant), |sum, (v, c)| sum + i64::from(*c) * at(&values, v))
             }
             Op::Table { input, table } => table.value(at(&values, input)).expect("in the table's domain"),
-            Op::TwoTables { .. } | Op::TwoSigned { .. } | Op::Integer { .. } => panic!("these circuits have none"),
+            Op::TwoTables { .. } | Op::TwoSigned { .. } | Op::Integer { .. } | Op::Random { .. } => {
+                panic!("these circuits have none")
+            }
         };
         values.push(next);
     }

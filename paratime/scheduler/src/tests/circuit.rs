@@ -340,7 +340,7 @@ fn every_output_block_has_a_mask_of_its_own() {
                 Op::TwoTables { tables, .. } => tables.iter().flatten().any(|e| *e != 0),
                 Op::TwoSigned { tables, .. } => tables.iter().flatten().any(|e| *e != 0),
                 Op::Linear { terms, .. } => !terms.is_empty(),
-                Op::Integer { .. } => true,
+                Op::Integer { .. } | Op::Random { .. } => true,
             };
             assert!(masked, "{shape:?}, value {}", value.0);
         }
