@@ -172,8 +172,6 @@ fn digest_of(value: &Value) -> Digest {
     trace::block_digest(&encode(&(value.number, value.mask)))
 }
 
-}
-
 /// The numbers that an operation gives.
 pub(crate) fn numbers(op: &Op, get: &dyn Fn(&ValueId) -> Option<i64>) -> Option<Vec<i64>> {
     match op {

@@ -188,7 +188,8 @@ mod tests {
     fn product_steps(n: usize) -> u64 {
         let mut pbs = (n * n) as u64;
         // Column c: the low halves (at most 3) of c + 1 block products and the high halves (at most 2) of c.
-        let columns: Vec<Vec<u64>> = (0..n).map(|c| [vec![3; c + 1], vec![2; c]].concat()).collect();
+        let blocks = |largest, count| vec![scalar::Block::held(largest); count];
+        let columns: Vec<Vec<_>> = (0..n).map(|c| [blocks(3, c + 1), blocks(2, c)].concat()).collect();
         pbs += scalar::summed_columns(columns);
         pbs
     }

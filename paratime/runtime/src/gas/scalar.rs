@@ -12,64 +12,83 @@ const TAKES_CARRY: u64 = 12;
 /// From so many terms on a block is too noisy to take a carry.
 const NOISY: usize = 4;
 /// Widest number whose quotients are counted; wider ones have a bound.
-const COUNTED_BITS: u32 = 64;
+const COUNTED_BITS: u32 = 32;
 
-/// Blocks of a number by their largest value, 0 for those that are known to be 0, and the bootstraps so far.
+/// What tfhe knows of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Block {
+    /// Its largest value.
+    pub(super) largest: u64,
+    /// Whether it holds a ciphertext; a constant is computed with for nothing.
+    pub(super) held: bool,
+}
+
+impl Block {
+    pub(super) const fn held(largest: u64) -> Self {
+        Self { largest, held: true }
+    }
+}
+
+/// The blocks of a number, and the bootstraps so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocks {
-    largest: Vec<u64>,
+    blocks: Vec<Block>,
     pbs: u64,
 }
 
 impl Blocks {
     fn clean(n: usize) -> Self {
-        Self { largest: vec![CLEAN; n], pbs: 0 }
+        Self { blocks: vec![Block::held(CLEAN); n], pbs: 0 }
     }
 
-    /// Shifted up by a number of bits: whole blocks move, an odd bit is a table a block.
+    fn zero(n: usize) -> Self {
+        Self { blocks: vec![Block::default(); n], pbs: 0 }
+    }
+
+    /// Shifted up by a number of bits: whole blocks move, an odd bit is a table a block and its neighbour.
     fn left(&self, bits: usize) -> Self {
-        let n = self.largest.len();
-        let mut largest = vec![0; bits / 2];
-        largest.extend(self.largest.iter().take(n.saturating_sub(bits / 2)));
-        let moved = Self { largest, pbs: self.pbs };
-        if bits % 2 == 1 { moved.by_one_bit(false, bits / 2) } else { moved }
-    }
-
-    /// The same downwards.
-    fn right(&self, bits: usize) -> Self {
-        let mut largest: Vec<u64> = self.largest.iter().skip(bits / 2).copied().collect();
-        largest.resize(self.largest.len(), 0);
-        let moved = Self { largest, pbs: self.pbs };
-        if bits % 2 == 1 { moved.by_one_bit(true, (self.largest.len() - 1).saturating_sub(bits / 2)) } else { moved }
-    }
-
-    /// A table on every block and its neighbour, unless both are 0. The block at `edge` has no neighbour.
-    fn by_one_bit(&self, down: bool, edge: usize) -> Self {
-        let at = |i: usize| self.largest.get(i).copied().unwrap_or(0);
-        let mut out = Self { largest: Vec::with_capacity(self.largest.len()), pbs: self.pbs };
-        for i in 0..self.largest.len() {
-            let far = if down { at(i.saturating_add(1)) } else { i.checked_sub(1).map_or(0, at) };
-            let largest = match (at(i), far) {
-                (0, 0) => 0,
-                (_, 0) if i == edge => {
-                    if down {
-                        1
-                    } else {
-                        2
-                    }
-                }
-                _ => CLEAN,
-            };
-            out.pbs = out.pbs.saturating_add(u64::from(largest > 0));
-            out.largest.push(largest);
+        let (n, moved) = (self.blocks.len(), bits / 2);
+        let mut out = Self::zero(moved.min(n));
+        out.pbs = self.pbs;
+        let kept = self.blocks.get(..n.saturating_sub(moved)).unwrap_or_default();
+        if bits % 2 == 0 {
+            out.blocks.extend(kept);
+            return out;
+        }
+        let mut below = None;
+        for block in kept {
+            out.table(*block, below, 2);
+            below = Some(*block);
         }
         out
     }
 
-    /// A sum with a value of clean blocks of which none is known to be 0: message and carry of every block.
+    /// The same downwards.
+    fn right(&self, bits: usize) -> Self {
+        let kept = self.blocks.get(bits / 2..).unwrap_or_default();
+        let mut out = Self { blocks: Vec::with_capacity(self.blocks.len()), pbs: self.pbs };
+        if bits % 2 == 0 {
+            out.blocks.extend(kept);
+        } else {
+            for (at, block) in kept.iter().enumerate() {
+                out.table(*block, kept.get(at.saturating_add(1)).copied(), 1);
+            }
+        }
+        out.blocks.resize(self.blocks.len(), Block::default());
+        out
+    }
+
+    /// A table on a block and its neighbour, or on one without a neighbour with another largest value.
+    fn table(&mut self, block: Block, neighbour: Option<Block>, alone: u64) {
+        let held = block.held || neighbour.is_some_and(|neighbour| neighbour.held);
+        self.pbs = self.pbs.saturating_add(u64::from(held));
+        self.blocks.push(Block { largest: if neighbour.is_some() { CLEAN } else { alone }, held });
+    }
+
+    /// A sum with a value of ciphertexts: message and carry of every block.
     fn with_clean(&self) -> Self {
-        let n = self.largest.len();
-        Self { largest: vec![CLEAN; n], pbs: self.pbs.saturating_add(n as u64 * 2) }
+        let n = self.blocks.len();
+        Self { blocks: vec![Block::held(CLEAN); n], pbs: self.pbs.saturating_add(n as u64 * 2) }
     }
 }
 
@@ -118,10 +137,10 @@ impl Number {
 
 /// A product, cut to the blocks of the value.
 fn multiplied(value: &Blocks, number: &Number) -> Blocks {
-    let n = value.largest.len();
+    let n = value.blocks.len();
     let set: Vec<usize> = number.set().collect();
     match set[..] {
-        [] => return Blocks { largest: vec![0; n], pbs: value.pbs },
+        [] => return Blocks { pbs: value.pbs, ..Blocks::zero(n) },
         [0] => return value.clone(),
         [power] => return value.left(power),
         _ => {}
@@ -130,32 +149,32 @@ fn multiplied(value: &Blocks, number: &Number) -> Blocks {
     let spent = if set.iter().any(|at| at % 2 == 1) { shifted.pbs } else { value.pbs };
     let term = |at: usize| {
         let source = if at % 2 == 1 { &shifted } else { value };
-        let below = std::iter::repeat_n(0, at / 2);
-        below.chain(source.largest.iter().copied()).take(n).collect::<Vec<u64>>()
+        let below = std::iter::repeat_n(Block::default(), at / 2);
+        below.chain(source.blocks.iter().copied()).take(n).collect::<Vec<Block>>()
     };
-    let terms: Vec<Vec<u64>> = set.into_iter().filter(|at| *at < 2 * n).map(term).collect();
+    let terms: Vec<Vec<Block>> = set.into_iter().filter(|at| *at < 2 * n).map(term).collect();
     let mut sum = summed(n, terms);
     sum.pbs = sum.pbs.saturating_add(spent);
     sum
 }
 
 /// A sum of terms of `n` blocks.
-fn summed(n: usize, mut terms: Vec<Vec<u64>>) -> Blocks {
+fn summed(n: usize, mut terms: Vec<Vec<Block>>) -> Blocks {
     match &mut terms[..] {
-        [] => return Blocks { largest: vec![0; n], pbs: 0 },
-        [only] => return Blocks { largest: std::mem::take(only), pbs: 0 },
+        [] => return Blocks::zero(n),
+        [only] => return Blocks { blocks: std::mem::take(only), pbs: 0 },
         [a, b] => {
-            // An ordinary addition: from the first block that can hold something every block has a message and a carry.
-            let first = a.iter().zip(b.iter()).position(|(a, b)| a + b > 0).unwrap_or(n);
-            let largest = (0..n).map(|at| if at < first { 0 } else { CLEAN }).collect();
-            return Blocks { largest, pbs: 2 * (n - first) as u64 };
+            // An ordinary addition: from the first ciphertext on every block has a message and a carry.
+            let first = a.iter().zip(b.iter()).position(|(a, b)| a.held || b.held).unwrap_or(n);
+            let blocks = (0..n).map(|at| Block { largest: CLEAN, held: at >= first }).collect();
+            return Blocks { blocks, pbs: 2 * (n - first) as u64 };
         }
         _ => {}
     }
-    let mut columns: Vec<Vec<u64>> = vec![Vec::new(); n];
+    let mut columns: Vec<Vec<Block>> = vec![Vec::new(); n];
     for term in terms {
-        for (column, largest) in columns.iter_mut().zip(term).filter(|(_, largest)| *largest > 0) {
-            column.push(largest);
+        for (column, block) in columns.iter_mut().zip(term).filter(|(_, block)| block.largest > 0) {
+            column.push(block);
         }
     }
     reduced(columns)
@@ -164,63 +183,69 @@ fn summed(n: usize, mut terms: Vec<Vec<u64>>) -> Blocks {
 /// Columns of blocks as one number: five blocks at a time give a message and a carry, until no column has more than
 /// five, which are added up; then carries are propagated.
 #[cfg(test)]
-pub(super) fn summed_columns(columns: Vec<Vec<u64>>) -> u64 {
+pub(super) fn summed_columns(columns: Vec<Vec<Block>>) -> u64 {
     reduced(columns).pbs
 }
 
-fn reduced(mut columns: Vec<Vec<u64>>) -> Blocks {
+fn reduced(mut columns: Vec<Vec<Block>>) -> Blocks {
     let n = columns.len();
     let mut pbs = 0u64;
     while columns.iter().any(|column| column.len() > SUM_FAN_IN) {
-        let sums: Vec<usize> = columns.iter().map(|column| column.len() / SUM_FAN_IN).collect();
-        let mut carries = 0;
-        for (at, (column, count)) in columns.iter_mut().zip(sums).enumerate() {
-            column.drain(..SUM_FAN_IN * count);
-            column.extend(std::iter::repeat_n(CLEAN, count + carries));
-            carries = count;
-            pbs = pbs.saturating_add(count as u64 * if at + 1 < n { 2 } else { 1 });
+        let mut carries: Vec<Block> = Vec::new();
+        for (at, column) in columns.iter_mut().enumerate() {
+            let rest = column.split_off(column.len() / SUM_FAN_IN * SUM_FAN_IN);
+            let sums: Vec<Block> = column
+                .chunks(SUM_FAN_IN)
+                .map(|blocks| Block { largest: CLEAN, held: blocks.iter().any(|block| block.held) })
+                .collect();
+            let held = sums.iter().filter(|sum| sum.held).count() as u64;
+            pbs = pbs.saturating_add(held * if at + 1 < n { 2 } else { 1 });
+            *column = [&rest[..], &sums, &carries].concat();
+            carries = sums;
         }
     }
     propagated(&columns, pbs)
 }
 
 /// What propagating the carries of summed columns takes.
-fn propagated(columns: &[Vec<u64>], mut pbs: u64) -> Blocks {
-    let sums: Vec<u64> = columns.iter().map(|column| column.iter().sum()).collect();
-    let noisy = |column: &[Vec<u64>]| column.iter().filter(|column| column.len() > 1).count() as u64;
-    let mut largest: Vec<u64> = sums.iter().map(|sum| (*sum).min(CLEAN)).collect();
-    let Some(start) = sums.iter().position(|sum| *sum > CLEAN) else {
-        return Blocks { largest, pbs: pbs.saturating_add(noisy(columns)) };
+fn propagated(columns: &[Vec<Block>], mut pbs: u64) -> Blocks {
+    let count = |column: &Vec<Block>| column.iter().filter(|block| block.held).count();
+    let sum = |column: &Vec<Block>| column.iter().map(|block| block.largest).sum::<u64>();
+    let mut blocks: Vec<Block> =
+        columns.iter().map(|c| Block { largest: sum(c).min(CLEAN), held: count(c) > 0 }).collect();
+    let noisy = |columns: &[Vec<Block>]| columns.iter().filter(|column| count(column) > 1).count() as u64;
+    let Some(start) = columns.iter().position(|column| sum(column) > CLEAN) else {
+        return Blocks { blocks, pbs: pbs.saturating_add(noisy(columns)) };
     };
-    let last = sums.iter().rposition(|sum| *sum > 0).unwrap_or(start);
+    let last = columns.iter().rposition(|column| sum(column) > 0).unwrap_or(start);
     let end = last.saturating_add(2).min(columns.len().saturating_sub(1));
     pbs = pbs.saturating_add(noisy(columns.get(..start).unwrap_or_default()));
-    let length = (end - start) as u64 + 1;
-    let inner = start + 1..=end;
-    let full = inner.clone().any(|at| {
-        sums.get(at).is_some_and(|sum| *sum > TAKES_CARRY) || columns.get(at).is_some_and(|c| c.len() >= NOISY)
-    });
-    if full {
-        // A round at once for all blocks, those that are 0 for nothing; then one after the other, without the first.
-        let held = |to: usize| (start..=to).filter(|at| sums.get(*at).is_some_and(|sum| *sum > 0)).count() as u64;
-        let carries = if end > start { held(end - 1) } else { 0 };
-        pbs = pbs.saturating_add(held(end)).saturating_add(carries).saturating_add(2 * (length - 1));
-    } else {
-        pbs = pbs.saturating_add(2 * length);
+    let (range, inner) = (start..=end, start + 1..=end);
+    let is_held = |at: usize| blocks.get(at).is_some_and(|block| block.held);
+    let full = columns.get(inner.clone()).unwrap_or_default();
+    let mut first = range.clone().find(|at| is_held(*at));
+    if full.iter().any(|column| sum(column) > TAKES_CARRY || count(column) >= NOISY) {
+        // A round for all blocks at once; then one after the other, without the first.
+        let messages = range.clone().filter(|at| is_held(*at)).count() as u64;
+        let carries = (start..end).filter(|at| is_held(*at)).count() as u64;
+        pbs = pbs.saturating_add(messages).saturating_add(carries);
+        first = inner.clone().find(|at| is_held(*at) || is_held(*at - 1));
     }
-    for block in largest.get_mut(start..=end).unwrap_or_default() {
-        *block = CLEAN;
+    let first = first.unwrap_or(end + 1);
+    pbs = pbs.saturating_add(2 * (end + 1 - first) as u64);
+    for (at, block) in blocks.iter_mut().enumerate().filter(|(at, _)| range.contains(at)) {
+        *block = Block { largest: CLEAN, held: block.held || at >= first };
     }
-    Blocks { largest, pbs }
+    Blocks { blocks, pbs }
 }
 
 /// The upper half of a product of a value with a multiplier, as many blocks as the value has.
 fn upper_half(value: &Blocks, number: &Number) -> Blocks {
-    let n = value.largest.len();
+    let n = value.blocks.len();
     let mut wide = value.clone();
-    wide.largest.resize(2 * n, 0);
+    wide.blocks.resize(2 * n, Block::default());
     let product = multiplied(&wide, number);
-    Blocks { largest: product.largest.get(n..).unwrap_or_default().to_vec(), pbs: product.pbs }
+    Blocks { blocks: product.blocks.get(n..).unwrap_or_default().to_vec(), pbs: product.pbs }
 }
 
 /// Granlund and Montgomery, "Division by Invariant Integers using Multiplication", figure 6.2: the multiplier for a
