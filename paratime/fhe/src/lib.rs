@@ -20,6 +20,8 @@
 //! | [`parameters`] | the parameter set and the sizes that follow |
 //! | [`keys`] | key sets: manifest, generation, cache, loading by role, known answers |
 //! | [`encoding`] | ciphertexts as bytes |
+//! | [`integer`] | integer operations by tfhe's radix integers |
+//! | `random.rs` | random numbers that every replica agrees on |
 //! | [`backend`] | [`TfheBackend`], the evaluator of programs |
 //! | [`exact`] | a bootstrap with the same bits on every processor |
 //!
@@ -48,6 +50,7 @@
 //! | min, max | 4 | 9 | 13 | 17 | 23 | 27 | 31 | 35 | an ordering and a select |
 //! | mul | 1 | 6 | 14 | 28 | 44 | 63 | 85 | 111 | 440 for 16 |
 //!
+//! With clear numbers, of wider types, and for shifts, quotients and random numbers: `docs/operations.md`.
 //! [`parallax_runtime::gas`] charges these; products of more than 8 blocks and orderings of more than 60 are charged an
 //! upper bound. The tests on real ciphertexts compare price and counter.
 

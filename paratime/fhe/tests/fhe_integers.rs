@@ -105,7 +105,7 @@ fn tfhe_computes_every_operation_with_a_clear_number_at_its_price() {
                 let what = format!("{} on {ty} with {number}", op.name());
                 let (priced, counted) = checked(&plain, &what, &program(op, ty, Some(number)), &mut random);
                 if divides && ty.bits() > 32 {
-                    assert!((counted..=3 * counted).contains(&priced), "{what}: {priced}, counted {counted}");
+                    assert!(priced >= counted, "{what}: priced {priced}, counted {counted}");
                 } else {
                     assert_eq!(priced, counted, "{what}");
                 }

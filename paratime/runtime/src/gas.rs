@@ -3,8 +3,9 @@
 //! The unit is the one that the hardware spends: a PBS takes 24 to 30 core-milliseconds, so one unit is about as many
 //! core-microseconds. Counts of bootstraps are those of tfhe 1.8.2's radix integers of two bits a block in a pool of
 //! one thread (with more threads the library picks other algorithms); the crate that owns tfhe checks them against the
-//! library's own counter. They are exact for operands of up to 8 blocks (16 bits). Beyond that, products, and orderings
-//! of more than 60 blocks, are charged an upper bound.
+//! library's own counter. They are exact for operands of up to 8 blocks (16 bits). Beyond that, products of two values,
+//! orderings of more than 60 blocks, and quotients of more than 32 bits are charged an upper bound. With a clear number
+//! the count depends on the number, which is public.
 
 mod integer;
 mod scalar;
