@@ -51,7 +51,7 @@ impl Blocks {
         let mut out = Self::zero(moved.min(n));
         out.pbs = self.pbs;
         let kept = self.blocks.get(..n.saturating_sub(moved)).unwrap_or_default();
-        if bits % 2 == 0 {
+        if bits.is_multiple_of(2) {
             out.blocks.extend(kept);
             return out;
         }
@@ -67,7 +67,7 @@ impl Blocks {
     fn right(&self, bits: usize) -> Self {
         let kept = self.blocks.get(bits / 2..).unwrap_or_default();
         let mut out = Self { blocks: Vec::with_capacity(self.blocks.len()), pbs: self.pbs };
-        if bits % 2 == 0 {
+        if bits.is_multiple_of(2) {
             out.blocks.extend(kept);
         } else {
             for (at, block) in kept.iter().enumerate() {
