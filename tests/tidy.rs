@@ -196,6 +196,41 @@ fn protocol_crates_compile_without_network_disk_and_fhe_libraries() {
     assert!(HEAVY.iter().all(|h| linked.contains(*h)), "the node links every heavy library: {linked:?}");
 }
 
+/// The EVM is a workspace of its own, so its lock file says what it links.
+#[test]
+fn the_evm_links_no_heavy_library_and_has_the_versions_of_the_main_lock_file() {
+    let (main, evm) = (locked("Cargo.lock"), locked("paratime/evm/Cargo.lock"));
+    assert!(evm.contains_key("revm") && evm.contains_key("parallax-evm"), "the lock file is that of the EVM");
+    let heavy: Vec<String> = HEAVY.iter().filter(|h| evm.contains_key(**h)).map(|h| format!("it links {h}")).collect();
+    fail_if_any(&heavy, "the EVM stays pure");
+    let other: Vec<String> = ONCE
+        .iter()
+        .filter(|name| evm.contains_key(**name) && evm.get(**name) != main.get(**name))
+        .map(|name| format!("{name}: {:?}, the main one has {:?}", evm.get(*name), main.get(*name)))
+        .collect();
+    fail_if_any(&other, "both lock files have the same versions");
+    let manifest = read(&root().join("paratime/evm/Cargo.toml"));
+    assert!(manifest.contains("license = \"Apache-2.0\""), "the EVM states its licence");
+}
+
+/// The versions of each package in a lock file.
+fn locked(path: &str) -> BTreeMap<String, Vec<String>> {
+    let lock = read(&root().join(path));
+    let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut name = "";
+    for line in lock.lines() {
+        if let Some(value) = line.strip_prefix("name = ") {
+            name = value.trim_matches('"');
+        } else if let Some(value) = line.strip_prefix("version = ")
+            && !name.is_empty()
+        {
+            versions.entry(name.to_owned()).or_default().push(value.trim_matches('"').to_owned());
+            name = "";
+        }
+    }
+    versions
+}
+
 /// Packages with their features, one line each, as building these kinds of dependencies selects them.
 fn features(kinds: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
@@ -231,22 +266,10 @@ fn testing_selects_no_other_features_than_building_so_nothing_is_compiled_twice(
 
 #[test]
 fn there_is_one_version_of_what_must_not_come_twice() {
-    let lock = read(&root().join("Cargo.lock"));
-    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut name = "";
-    for line in lock.lines() {
-        if let Some(value) = line.strip_prefix("name = ") {
-            name = value.trim_matches('"');
-        } else if let Some(value) = line.strip_prefix("version = ")
-            && !name.is_empty()
-        {
-            versions.entry(name).or_default().push(value.trim_matches('"'));
-            name = "";
-        }
-    }
+    let versions = locked("Cargo.lock");
     let wrong: Vec<String> = ONCE
         .iter()
-        .map(|once| (once, versions.get(once).cloned().unwrap_or_default()))
+        .map(|once| (once, versions.get(*once).cloned().unwrap_or_default()))
         .filter(|(_, found)| found.len() != 1)
         .map(|(once, found)| format!("{once}: {found:?}"))
         .collect();

@@ -53,6 +53,7 @@ pub enum Domain {
     OwnerCountersignature,
     DeploymentAnchor,
     AuditEntropy,
+    EncryptedRandom,
     Simulation,
 }
 

@@ -1,0 +1,143 @@
+//! The EVM: revm over our state, with the host contracts beside Ethereum's precompiled ones.
+
+use crate::host::Hosts;
+use crate::params::{Params, ours};
+use crate::state::{Fault, Reader};
+use crate::transaction::Transaction;
+use parallax_runtime::RoundContext;
+use parallax_state::StateView;
+use revm::ExecuteEvm;
+use revm::context::{BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, TxEnv};
+use revm::context_interface::result::{EVMError, InvalidTransaction, ResultAndState};
+use revm::handler::instructions::EthInstructions;
+use revm::handler::{EthFrame, PrecompileProvider};
+use revm::interpreter::InterpreterResult;
+use revm::primitives::hardfork::SpecId;
+use revm::primitives::{Address, B256, Bytes, TxKind, U256};
+
+/// The rules of the EVM.
+pub const SPEC: SpecId = SpecId::CANCUN;
+
+/// The block in which something is executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// Its number: the round.
+    pub number: u64,
+    /// Its time in seconds: that of the round's anchor.
+    pub timestamp: u64,
+    /// The hash of the block before.
+    pub parent: B256,
+    /// What `PREVRANDAO` gives: the hash of the round's anchor, which nobody knew when the state of the round before
+    /// was made.
+    pub randomness: B256,
+}
+
+impl BlockContext {
+    /// The block of a round.
+    pub fn of(context: &RoundContext) -> Self {
+        Self {
+            number: context.round.0,
+            timestamp: context.time_ms / 1_000,
+            parent: B256::from(context.previous_hash.0),
+            randomness: B256::from(context.anchor.0),
+        }
+    }
+
+    fn env(&self, params: &Params) -> BlockEnv {
+        let mut env = BlockEnv {
+            number: U256::from(self.number),
+            beneficiary: ours(&params.fee_recipient),
+            timestamp: U256::from(self.timestamp),
+            gas_limit: params.block_gas_limit,
+            basefee: params.base_fee,
+            difficulty: U256::ZERO,
+            prevrandao: Some(self.randomness),
+            ..BlockEnv::default()
+        };
+        // There are no blobs, but the opcode that asks for their price exists.
+        env.set_blob_excess_gas_and_price(0, 3_338_477);
+        env
+    }
+}
+
+/// What came of a transaction.
+pub(crate) type Outcome = Result<ResultAndState, EVMError<Fault, InvalidTransaction>>;
+
+/// What runs under a state, with what else than code there is to be called.
+type Live<'a> = Context<BlockEnv, TxEnv, CfgEnv, Reader<'a>, Journal<Reader<'a>>, ()>;
+
+fn run(view: &dyn StateView, params: &Params, block: &BlockContext, cfg: CfgEnv, tx: TxEnv) -> Outcome {
+    run_with(view, params, block, cfg, tx, Hosts::new(SPEC))
+}
+
+/// Runs a transaction with these precompiled contracts.
+pub(crate) fn run_with<'a, P>(
+    view: &'a dyn StateView,
+    params: &Params,
+    block: &BlockContext,
+    cfg: CfgEnv,
+    tx: TxEnv,
+    precompiles: P,
+) -> Outcome
+where
+    P: PrecompileProvider<Live<'a>, Output = InterpreterResult>,
+{
+    let reader = Reader::new(view, block.number, block.parent);
+    let context: Live<'a> = Context::new(reader, SPEC);
+    let context = context.with_cfg(cfg).with_block(block.env(params));
+    let mut evm = Evm {
+        ctx: context,
+        inspector: (),
+        instruction: EthInstructions::new_mainnet_with_spec(SPEC),
+        precompiles,
+        frame_stack: FrameStack::<EthFrame>::new_prealloc(8),
+    };
+    evm.transact(tx)
+}
+
+pub(crate) fn config(params: &Params) -> CfgEnv {
+    let mut cfg = CfgEnv::new_with_spec(SPEC).with_chain_id(params.chain_id);
+    cfg.tx_gas_limit_cap = Some(params.transaction_gas_limit);
+    cfg
+}
+
+/// Executes a transaction on a state.
+pub(crate) fn execute(view: &dyn StateView, params: &Params, block: &BlockContext, tx: &Transaction) -> Outcome {
+    run(view, params, block, config(params), tx.env(params.chain_id))
+}
+
+/// A call that changes nothing, as `eth_call` and `eth_estimateGas` make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Who calls.
+    pub from: Address,
+    /// Whom; nobody: it creates.
+    pub to: Option<Address>,
+    /// Wei that it carries.
+    pub value: U256,
+    /// Calldata.
+    pub input: Bytes,
+    /// The most gas that it uses; the most that a transaction may use if it is left out.
+    pub gas: Option<u64>,
+}
+
+/// Makes a call. Nonce, fees and the kind of the caller do not matter.
+pub(crate) fn call(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Outcome {
+    let mut cfg = config(params);
+    cfg.disable_nonce_check = true;
+    cfg.disable_eip3607 = true;
+    let most = params.transaction_gas_limit;
+    let tx = TxEnv {
+        tx_type: 0,
+        caller: call.from,
+        gas_limit: call.gas.unwrap_or(most).min(most),
+        gas_price: 0,
+        kind: call.to.map_or(TxKind::Create, TxKind::Call),
+        value: call.value,
+        data: call.input.clone(),
+        chain_id: Some(params.chain_id),
+        ..TxEnv::default()
+    };
+    let free = Params { base_fee: 0, ..params.clone() };
+    run(view, &free, block, cfg, tx)
+}

@@ -1,0 +1,74 @@
+//! The confidential EVM: Solidity contracts that compute on encrypted values, unmodified, as a ParaTime.
+//!
+//! # What a transaction is
+//! An Ethereum transaction, byte for byte ([`transaction`]): legacy with a chain id, EIP-2930 or EIP-1559. The sender is
+//! recovered from its signature. revm executes it by the rules of Cancun on our state ([`evm`], [`mod@state`]). One round
+//! of the ParaTime is one block: its number is the round, its time that of the round's anchor in whole seconds,
+//! `PREVRANDAO` the anchor's hash, the hash of the block before that of the ParaTime's block before. A round that failed
+//! is a block without transactions; `BLOCKHASH` gives zero for the blocks between that no round was executed after.
+//!
+//! # Where state lies
+//! Accounts, code, storage slots, receipts with their logs, blocks and ciphertexts are keys of the ParaTime's
+//! authenticated tree (the table in [`mod@state`]), so each can be proven against a root that the consensus layer
+//! finalised. Roots are those of that tree, not of Ethereum's tries.
+//!
+//! # How an operation becomes a program
+//! The Solidity library calls an *executor* at a fixed address, and that asks an access control list, an input verifier
+//! and a price list at theirs. These [`host`] contracts are written here in Rust and run as precompiled contracts, with
+//! their storage, transient storage and logs in the EVM's journal. The executor computes nothing: it checks types and
+//! access, names the result by a handle ([`handle`]) and emits one event. After a transaction has succeeded, its events
+//! are read into a data-flow graph ([`graph`]): what a reverted frame asked for is not in it, and what nobody may ever
+//! see is cut away. What is left is one FHE program a transaction ([`circuit`]).
+//!
+//! # When a ciphertext is computed
+//! In the round of its transaction, at its end: first all transactions are executed on public data (which is all that
+//! planning does), then their programs are evaluated in order, each on ciphertexts of the state or of the programs
+//! before it. A handle is usable by the next transaction of the same batch. Equal operations on equal operands have
+//! equal handles, so a handle that has its ciphertext is never computed again. Ciphertexts are kept under their handles
+//! for good; grants for key managers are written beside ([`parallax_runtime::access`]), with the handle as subject.
+//!
+//! # What is charged
+//! EVM gas, at the base fee (burnt) and what a sender pays beyond it. A call of a host contract costs what its reads,
+//! writes, logs and hashes would cost as opcodes, and an operation one unit of gas for every ten homomorphic complexity
+//! units of the published table, so FHE is paid for through the same gas. Three limits hold before any FHE is spent: the
+//! published ones on complexity per transaction and along dependent operations (a revert), the FHE gas of a
+//! transaction's program (the transaction fails and pays all its gas), and the committee's limit on a round, at which a
+//! batch is cut.
+//!
+//! # Invariants
+//! - What a transaction does is a function of state, round context and its bytes; nothing here draws, waits or iterates
+//!   a hash map into a result.
+//! - A transaction that failed leaves nonce and fee, no operation and no grant.
+//! - A program is evaluated only on handles that the access control list let the contract use.
+//!
+//! # What is not here yet
+//! - Encrypted inputs: the verifier checks attestations, but no transaction brings a client's list and proof into the
+//!   state, so an attested handle without a ciphertext makes its transaction fail.
+//! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
+//! - JSON-RPC, the developer methods, `eth_getProof`, traces, and the node that serves this ParaTime.
+//! - The contract `ProtocolConfig`, which later versions of the published contracts have.
+//! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
+//! - An end to old receipts and ciphertexts: nothing is pruned.
+//! - Legacy transactions without a chain id, and types 3 and 4.
+//!
+//! Start with [`EvmParaTime`] and `round.rs`, then [`host`]. Two judges stand beside the tests: contracts compiled by
+//! their own toolchain (`contracts/`), and the published host contracts themselves (`src/differential`).
+
+pub mod circuit;
+#[cfg(test)]
+mod differential;
+pub mod error;
+pub mod evm;
+pub mod graph;
+pub mod handle;
+pub mod host;
+pub mod params;
+mod paratime;
+mod query;
+pub mod receipt;
+mod round;
+pub mod signature;
+pub mod state;
+pub mod transaction;
+
+pub use paratime::{EvmParaTime, KIND, MAX_NONCES_AHEAD};

@@ -1,0 +1,248 @@
+//! The parameters that genesis fixes, and the state of round 0.
+
+use crate::host::{self, CODE, Verifier};
+use crate::state;
+use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::{Address, Gas};
+use parallax_runtime::decryption::KeyManagers;
+use parallax_runtime::gas;
+use parallax_state::{Changes, Overlay, StateError, StateView, Value};
+use revm::primitives::U256;
+use revm::state::{AccountInfo, Bytecode};
+use serde::{Deserialize, Serialize};
+
+/// Most accounts in a genesis document.
+pub const MAX_GENESIS_ACCOUNTS: usize = 100_000;
+/// The chain id of a localnet: one that the published configuration of contracts knows.
+pub const LOCALNET_CHAIN_ID: u64 = 31_337;
+/// Addresses of the first ten keys of the development mnemonic that Hardhat and Anvil use (`test test test test test
+/// test test test test test test junk`, path `m/44'/60'/0'/0/n`). The keys are public.
+pub const DEVELOPMENT_ACCOUNTS: [&str; 10] = [
+    "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+    "0x70997970c51812dc3a010c7d01b50e0d17dc79c8",
+    "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc",
+    "0x90f79bf6eb2c4f870365e785982e1f101e93b906",
+    "0x15d34aaf54267db7d7c367839aaf71a00a2c6a65",
+    "0x9965507d1a55bcc2695c58ba16fb37d819b0a4dc",
+    "0x976ea74026e726554db657fa54763abd0c3a0aa9",
+    "0x14dc79964da2c08b23698b3d3cc7ca32193d9955",
+    "0x23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f",
+    "0xa0ee7a142d267c1f36714e4a8f75612f20a79720",
+];
+/// What each of them has on a localnet: 10,000 tokens of 18 decimals, in wei.
+const DEVELOPMENT_BALANCE: u128 = 10_000_000_000_000_000_000_000;
+
+/// Who attests inputs, or signs decryptions, towards contracts.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signers {
+    /// The contract that their signatures name as verifier.
+    pub contract: Address,
+    /// The chain that their signatures name.
+    pub chain_id: u64,
+    /// Their Ethereum addresses.
+    pub signers: Vec<Address>,
+    /// How many signatures are needed.
+    pub threshold: u64,
+}
+
+impl Signers {
+    fn check(&self, name: &str) -> Result<(), String> {
+        let count = u64::try_from(self.signers.len()).unwrap_or(u64::MAX);
+        if count == 0 || self.threshold == 0 || self.threshold > count {
+            let threshold = self.threshold;
+            return Err(format!(
+                "evm parameter {name}: a threshold of {threshold} among {count} signers; give 1..={count}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn verifier(&self) -> Verifier {
+        Verifier {
+            contract: ours(&self.contract),
+            chain_id: self.chain_id,
+            signers: self.signers.iter().map(ours).collect(),
+            threshold: self.threshold,
+        }
+    }
+}
+
+/// The rules of one EVM ParaTime.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The EVM's chain id.
+    pub chain_id: u64,
+    /// Most EVM gas of a round.
+    pub block_gas_limit: u64,
+    /// Most EVM gas of a transaction.
+    pub transaction_gas_limit: u64,
+    /// What a unit of EVM gas costs at least, in wei; it is burnt.
+    pub base_fee: u64,
+    /// Who receives what is paid beyond the base fee.
+    pub fee_recipient: Address,
+    /// Most FHE gas of the programs of one transaction.
+    pub max_transaction_fhe_gas: Gas,
+    /// How much wei a token of the consensus layer becomes when it is deposited.
+    pub wei_per_token: u64,
+    /// Who owns the host contracts.
+    pub owner: Address,
+    /// Who may stop the access control list.
+    #[serde(default)]
+    pub pausers: Vec<Address>,
+    /// Who attests inputs.
+    pub inputs: Signers,
+    /// Who signs decryptions.
+    pub decryptions: Signers,
+    /// Who decrypts.
+    pub key_managers: KeyManagers,
+}
+
+/// One account of the genesis document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Whose.
+    pub address: Address,
+    /// How much, in wei: decimal digits as text, since JSON's numbers end too early.
+    #[serde(with = "text")]
+    pub balance: u128,
+}
+
+/// Numbers as text.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is not a number of wei")))
+    }
+}
+
+/// What the genesis document says for this ParaTime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// The rules.
+    pub params: Params,
+    /// The accounts with a balance.
+    pub accounts: Vec<GenesisAccount>,
+}
+
+/// An address in revm's type.
+pub(crate) fn ours(address: &Address) -> revm::primitives::Address {
+    revm::primitives::Address::from(address.0)
+}
+
+impl Params {
+    /// The values for a localnet: chain 31337, the first development account as owner.
+    pub fn localnet(key_managers: KeyManagers, inputs: Signers, decryptions: Signers) -> Self {
+        let owner = development_accounts().first().copied().unwrap_or(Address([0; 20]));
+        Self {
+            chain_id: LOCALNET_CHAIN_ID,
+            block_gas_limit: 60_000_000,
+            transaction_gas_limit: 30_000_000,
+            base_fee: 1_000_000_000,
+            fee_recipient: Address([0; 20]),
+            max_transaction_fhe_gas: Gas(20_000 * gas::PBS),
+            wei_per_token: 1_000_000_000,
+            owner,
+            pausers: vec![owner],
+            inputs,
+            decryptions,
+            key_managers,
+        }
+    }
+
+    /// Checks every parameter.
+    ///
+    /// # Errors
+    /// A text that names the parameter at fault.
+    pub fn check(&self) -> Result<(), String> {
+        if self.chain_id == 0 {
+            return Err("evm parameter chain_id is 0; give the chain's number".to_owned());
+        }
+        if self.transaction_gas_limit < 21_000 || self.transaction_gas_limit > self.block_gas_limit {
+            return Err(format!(
+                "evm parameter transaction_gas_limit is {}, it must be in 21000..={} (block_gas_limit)",
+                self.transaction_gas_limit, self.block_gas_limit
+            ));
+        }
+        if self.max_transaction_fhe_gas == Gas::ZERO {
+            return Err("evm parameter max_transaction_fhe_gas is 0; no operation could be evaluated".to_owned());
+        }
+        self.inputs.check("inputs")?;
+        self.decryptions.check("decryptions")
+    }
+}
+
+/// The addresses of [`DEVELOPMENT_ACCOUNTS`].
+pub fn development_accounts() -> Vec<Address> {
+    DEVELOPMENT_ACCOUNTS.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// The ten development accounts with their balance.
+pub fn development_balances() -> Vec<GenesisAccount> {
+    let account = |address| GenesisAccount { address, balance: DEVELOPMENT_BALANCE };
+    development_accounts().into_iter().map(account).collect()
+}
+
+struct Nothing;
+
+impl StateView for Nothing {
+    fn get(&self, _key: &[u8]) -> Result<Option<Value>, StateError> {
+        Ok(None)
+    }
+
+    fn blob(&self, _digest: &parallax_primitives::Digest) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
+    }
+
+    fn scan(&self, _prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Reads and checks the genesis document's part.
+pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
+    let genesis: Genesis =
+        serde_json::from_value(parameters.clone()).map_err(|e| format!("evm parameters are not valid: {e}"))?;
+    genesis.params.check()?;
+    if genesis.accounts.len() > MAX_GENESIS_ACCOUNTS {
+        return Err(format!("{} accounts in genesis, the limit is {MAX_GENESIS_ACCOUNTS}", genesis.accounts.len()));
+    }
+    let hosts: Vec<Address> = host::ALL.iter().map(|a| Address(a.into_array())).collect();
+    if let Some(account) = genesis.accounts.iter().find(|a| hosts.contains(&a.address)) {
+        return Err(format!("evm account {} is a host contract; leave it out", account.address));
+    }
+    Ok(genesis)
+}
+
+/// The state of round 0: parameters, balances, and the host contracts.
+pub(crate) fn init(genesis: &Genesis) -> Changes {
+    let mut state = Overlay::new(&Nothing);
+    let params = &genesis.params;
+    state::put_params(&mut state, params);
+    for account in &genesis.accounts {
+        let info = AccountInfo::default().with_balance(U256::from(account.balance));
+        state::put_account(&mut state, &ours(&account.address), &info);
+    }
+    let code_hash = state::put_code(&mut state, &Bytecode::new_legacy(CODE.to_vec().into()));
+    for contract in host::ALL {
+        // Nonce 1, as every contract has.
+        let info = AccountInfo { nonce: 1, code_hash, ..AccountInfo::default() };
+        state::put_account(&mut state, &contract, &info);
+    }
+    let pausers: Vec<_> = params.pausers.iter().map(ours).collect();
+    let slots =
+        host::genesis_storage(ours(&params.owner), &pausers, &params.inputs.verifier(), &params.decryptions.verifier());
+    for (contract, slot, value) in slots {
+        state::put_slot(&mut state, &contract, &slot, value);
+    }
+    state.into_changes()
+}

@@ -1,0 +1,164 @@
+//! The EVM ParaTime as the runtime sees it: admission, planning, execution.
+
+use crate::error::{Code, refuse};
+use crate::evm::BlockContext;
+use crate::params::{self, Params, ours};
+use crate::query;
+use crate::round::{Round, open_batch};
+use crate::state;
+use crate::transaction::Transaction;
+use parallax_primitives::{Address, ChainContext, Event, Gas};
+use parallax_runtime::{Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo};
+use parallax_state::{Changes, StateError, StateView};
+use revm::primitives::U256;
+
+/// The name of this kind of ParaTime.
+pub const KIND: &str = "evm";
+/// How far ahead of its account's a nonce may be.
+pub const MAX_NONCES_AHEAD: u64 = 64;
+
+/// The EVM ParaTime. It holds no state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EvmParaTime;
+
+fn unavailable(error: &StateError) -> TxError {
+    refuse(Code::Unavailable, format!("this node cannot read its state: {error}"))
+}
+
+/// Checks a transaction against the state; its FHE gas is not known before it is executed, so its limit stands in.
+fn admit(view: &dyn StateView, params: &Params, tx: &Transaction) -> Result<TxInfo, TxError> {
+    let account = state::account(view, &tx.sender).map_err(|e| unavailable(&e))?.unwrap_or_default();
+    if tx.nonce < account.nonce {
+        let text = format!("nonce {} of {} is used, the next one is {}", tx.nonce, tx.sender, account.nonce);
+        return Err(refuse(Code::NonceUsed, text));
+    }
+    if tx.nonce > account.nonce.saturating_add(MAX_NONCES_AHEAD) {
+        let text = format!("nonce {} of {} is too far ahead of {}", tx.nonce, tx.sender, account.nonce);
+        return Err(refuse(Code::NonceAhead, format!("{text}; send the ones before it first")));
+    }
+    if tx.max_fee < params.base_fee.into() {
+        let text = format!("it offers {} wei per unit of gas, the base fee is {}", tx.max_fee, params.base_fee);
+        return Err(refuse(Code::FeeTooLow, text));
+    }
+    if tx.gas_limit > params.transaction_gas_limit {
+        let text = format!("its gas limit is {}, a transaction may use {}", tx.gas_limit, params.transaction_gas_limit);
+        return Err(refuse(Code::GasLimitTooHigh, text));
+    }
+    let most = U256::from(tx.max_fee).saturating_mul(U256::from(tx.gas_limit)).saturating_add(tx.value);
+    if most > account.balance {
+        let text = format!("gas and value may take {most} wei, {} has {}; add funds", tx.sender, account.balance);
+        return Err(refuse(Code::Unaffordable, text));
+    }
+    Ok(TxInfo {
+        sender: Address(tx.sender.into_array()),
+        nonce: tx.nonce,
+        next: account.nonce,
+        priority: tx.effective_price(params.base_fee),
+        gas: params.max_transaction_fhe_gas,
+    })
+}
+
+impl ParaTime for EvmParaTime {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn init_genesis(&self, parameters: &serde_json::Value) -> Result<Changes, String> {
+        params::parse(parameters).map(|genesis| params::init(&genesis))
+    }
+
+    fn least_batch_gas(&self, parameters: &serde_json::Value) -> Result<Gas, String> {
+        Ok(params::parse(parameters)?.params.max_transaction_fhe_gas)
+    }
+
+    fn check_tx(
+        &self,
+        view: &dyn StateView,
+        _chain: &ChainContext,
+        tx: &[u8],
+        _fhe: Option<&dyn FheBackend>,
+    ) -> Result<TxInfo, TxError> {
+        let params = state::params(view).map_err(|e| unavailable(&e))?;
+        let tx = Transaction::open(tx, params.chain_id)?;
+        admit(view, &params, &tx)
+    }
+
+    fn plan(
+        &self,
+        view: &dyn StateView,
+        context: &RoundContext,
+        candidates: &[Vec<u8>],
+        limit: Gas,
+    ) -> Result<Plan, Abort> {
+        let params = state::params(view)?;
+        let txs = open_batch(&params, candidates)?;
+        let mut round = Round::new(view, &params, context)?;
+        let mut take = 0;
+        for (tx, bytes) in txs.iter().zip(candidates) {
+            if !round.try_within(tx, bytes, limit)? {
+                break;
+            }
+            take += 1;
+        }
+        Ok(Plan { gas: round.fhe_gas(), take })
+    }
+
+    fn has_work(&self, _view: &dyn StateView) -> Result<bool, Abort> {
+        Ok(false)
+    }
+
+    fn execute(
+        &self,
+        view: &dyn StateView,
+        context: &RoundContext,
+        batch: &[Vec<u8>],
+        fhe: &dyn FheBackend,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Execution, Abort> {
+        let params = state::params(view)?;
+        let txs = open_batch(&params, batch)?;
+        let mut round = Round::new(view, &params, context)?;
+        for (tx, bytes) in txs.iter().zip(batch) {
+            if cancelled() {
+                return Err(Abort::Cancelled);
+            }
+            round.transaction(tx, bytes)?;
+        }
+        let mut evaluator = Evaluator::new(fhe, context, cancelled);
+        let done = round.finish(&mut evaluator)?;
+        let gas = done.fhe_gas;
+        let (trace, pbs) = evaluator.finish(&done.changes);
+        let event = Event::new("evm.block")
+            .with("number", BlockContext::of(context).number)
+            .with("transactions", done.included)
+            .with("gas", done.evm_gas)
+            .with("fhe_gas", gas);
+        Ok(Execution {
+            changes: done.changes,
+            results: done.results,
+            events: vec![event],
+            messages: Vec::new(),
+            in_messages_count: u32::try_from(context.in_messages.len()).unwrap_or(u32::MAX),
+            trace,
+            gas,
+            pbs,
+        })
+    }
+
+    fn query(
+        &self,
+        view: &dyn StateView,
+        method: &str,
+        parameters: &serde_json::Value,
+    ) -> Result<serde_json::Value, String> {
+        query::answer(view, method, parameters)
+    }
+}
+
+/// The account to which a deposit from the consensus layer goes: the twenty bytes of its data, or else its sender's.
+pub(crate) fn depositor(message: &parallax_primitives::message::InMessage) -> revm::primitives::Address {
+    match <[u8; 20]>::try_from(message.data.as_slice()) {
+        Ok(address) => revm::primitives::Address::from(address),
+        Err(_) => ours(&message.caller),
+    }
+}

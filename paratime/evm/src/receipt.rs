@@ -1,0 +1,125 @@
+//! Receipts, logs and their bloom filters: what a transaction did, as Ethereum's tools read it.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use revm::primitives::{Address, B256, Log, LogData, keccak256};
+
+/// Bytes of a bloom filter.
+pub const BLOOM_BYTES: usize = 256;
+
+/// One log.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StoredLog {
+    /// Who emitted it.
+    pub address: [u8; 20],
+    /// Its topics.
+    pub topics: Vec<[u8; 32]>,
+    /// Its data.
+    pub data: Vec<u8>,
+}
+
+impl From<&Log> for StoredLog {
+    fn from(log: &Log) -> Self {
+        let topics = log.topics().iter().map(|t| t.0).collect();
+        Self { address: log.address.into_array(), topics, data: log.data.data.to_vec() }
+    }
+}
+
+impl From<&StoredLog> for Log {
+    fn from(log: &StoredLog) -> Self {
+        let topics = log.topics.iter().map(|t| B256::from(*t)).collect();
+        let data = LogData::new_unchecked(topics, log.data.clone().into());
+        Self { address: Address::from(log.address), data }
+    }
+}
+
+/// Why a transaction that was included failed.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Failure {
+    /// It reverted, with this data.
+    Revert(Vec<u8>),
+    /// The EVM stopped it; in words.
+    Halt(String),
+    /// Its operations on ciphertexts cost more FHE gas than a transaction may use, or take what is not there.
+    Fhe(String),
+}
+
+/// What a transaction did, with the transaction.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StoredReceipt {
+    /// The transaction's bytes.
+    pub transaction: Vec<u8>,
+    /// Who sent it.
+    pub from: [u8; 20],
+    /// EVM gas that it used.
+    pub gas_used: u64,
+    /// EVM gas of the block up to and with it.
+    pub cumulative_gas_used: u64,
+    /// What a unit cost, in wei.
+    pub effective_gas_price: u128,
+    /// FHE gas of the programs that its operations became.
+    pub fhe_gas: u64,
+    /// The contract that it created.
+    pub contract: Option<[u8; 20]>,
+    /// What it returned, or why it failed.
+    pub outcome: Result<Vec<u8>, Failure>,
+    /// Its logs; none if it failed.
+    pub logs: Vec<StoredLog>,
+}
+
+/// What a round executed.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BlockRecord {
+    /// The hash of the block before.
+    pub parent_hash: [u8; 32],
+    /// Seconds since the Unix epoch.
+    pub timestamp: u64,
+    /// EVM gas of all its transactions.
+    pub gas_used: u64,
+    /// The base fee, in wei.
+    pub base_fee: u64,
+    /// Its transactions, by hash; those that were refused are not among them.
+    pub transactions: Vec<[u8; 32]>,
+    /// The bloom filter of its logs.
+    pub bloom: [u8; BLOOM_BYTES],
+}
+
+/// Adds an address or a topic to a bloom filter: three bits, each by eleven bits of the hash (yellow paper, 4.4.3).
+fn accrue(bloom: &mut [u8; BLOOM_BYTES], item: &[u8]) {
+    let hash = keccak256(item);
+    for pair in hash[..6].chunks_exact(2) {
+        let bit = usize::from(u16::from_be_bytes([pair[0], pair[1]]) & 0x7ff);
+        if let Some(byte) = bloom.get_mut(BLOOM_BYTES - 1 - bit / 8) {
+            *byte |= 1 << (bit % 8);
+        }
+    }
+}
+
+/// The bloom filter of some logs.
+pub fn bloom<'a>(logs: impl IntoIterator<Item = &'a StoredLog>) -> [u8; BLOOM_BYTES] {
+    let mut out = [0; BLOOM_BYTES];
+    for log in logs {
+        accrue(&mut out, &log.address);
+        log.topics.iter().for_each(|topic| accrue(&mut out, topic));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bloom_filter_sets_the_bits_that_the_yellow_paper_says() {
+        // keccak256(0x...00) of twenty zero bytes begins 5380 c7b7 ae81: bits 0x380, 0x7b7 and 0x681.
+        let log = StoredLog { address: [0; 20], topics: vec![], data: vec![] };
+        let filter = bloom([&log]);
+        let hash = keccak256([0; 20]);
+        let bits: Vec<usize> =
+            hash[..6].chunks(2).map(|p| usize::from(u16::from_be_bytes([p[0], p[1]]) & 0x7ff)).collect();
+        assert_eq!(bits, [0x380, 0x7b7, 0x681]);
+        for bit in &bits {
+            assert_eq!(filter[255 - bit / 8] >> (bit % 8) & 1, 1);
+        }
+        assert_eq!(filter.iter().map(|b| b.count_ones()).sum::<u32>(), 3);
+    }
+}

@@ -1,0 +1,375 @@
+//! One round: transactions run through the EVM, their operations become programs, the programs are evaluated.
+//!
+//! The first two steps take public data alone, and planning a batch is doing just them.
+
+use crate::circuit::{self, Work};
+use crate::error::{Code, refuse};
+use crate::evm::{self, BlockContext};
+use crate::graph::{Request, Right};
+use crate::params::Params;
+use crate::paratime::depositor;
+use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
+use crate::state;
+use crate::transaction::Transaction;
+use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
+use parallax_primitives::{Address as Account, Digest, Gas, KeyId, encode};
+use parallax_runtime::paratime::tx_digest;
+use parallax_runtime::{Abort, Evaluator, RoundContext, TxError, TxResult, access, gas};
+use parallax_state::{Changes, CipherRef, Overlay, StateView};
+use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
+use revm::primitives::{B256, U256};
+use std::collections::BTreeMap;
+
+/// Opens every transaction. What fails here could have been seen by whoever made the batch, and nobody can be charged
+/// for it, so it voids the batch.
+pub(crate) fn open_batch(params: &Params, batch: &[Vec<u8>]) -> Result<Vec<Transaction>, Abort> {
+    if batch.len() > MAX_BATCH_TXS {
+        return Err(Abort::InvalidBatch(format!("{} transactions, the limit is {MAX_BATCH_TXS}", batch.len())));
+    }
+    let open = |(index, bytes): (usize, &Vec<u8>)| {
+        Transaction::open(bytes, params.chain_id).map_err(|e| Abort::InvalidBatch(format!("transaction {index}: {e}")))
+    };
+    batch.iter().enumerate().map(open).collect()
+}
+
+/// A transaction on the state, before it counts.
+struct Trial {
+    changes: Changes,
+    receipt: StoredReceipt,
+    work: Option<Work>,
+    rights: Vec<(B256, Right)>,
+}
+
+/// A round in progress.
+pub(crate) struct Round<'a> {
+    params: &'a Params,
+    context: &'a RoundContext,
+    block: BlockContext,
+    state: Overlay<'a>,
+    results: Vec<TxResult>,
+    work: Vec<(u64, Work)>,
+    /// The ciphertexts that this round will make: the key of each.
+    coming: BTreeMap<B256, KeyId>,
+    rights: Vec<(B256, Right)>,
+    hashes: Vec<[u8; 32]>,
+    logs: Vec<StoredLog>,
+    evm_gas: u64,
+    fhe_gas: Gas,
+}
+
+/// What a round came to.
+pub(crate) struct Done {
+    pub(crate) changes: Changes,
+    pub(crate) results: Vec<TxResult>,
+    pub(crate) included: usize,
+    pub(crate) evm_gas: u64,
+    pub(crate) fhe_gas: Gas,
+}
+
+impl<'a> Round<'a> {
+    /// The state before the round, with its deposits.
+    pub(crate) fn new(view: &'a dyn StateView, params: &'a Params, context: &'a RoundContext) -> Result<Self, Abort> {
+        let block = BlockContext::of(context);
+        let mut state = Overlay::new(view);
+        if let Some(before) = block.number.checked_sub(1) {
+            state::put_block_hash(&mut state, before, context.previous_hash.0);
+        }
+        for message in &context.in_messages {
+            let to = depositor(message);
+            let mut account = state::account(&state, &to)?.unwrap_or_default();
+            let wei = U256::from(message.tokens.0).saturating_mul(U256::from(params.wei_per_token));
+            account.balance = account.balance.saturating_add(wei);
+            if !account.is_empty() {
+                state::put_account(&mut state, &to, &account);
+            }
+        }
+        Ok(Self {
+            params,
+            context,
+            block,
+            state,
+            results: Vec::new(),
+            work: Vec::new(),
+            coming: BTreeMap::new(),
+            rights: Vec::new(),
+            hashes: Vec::new(),
+            logs: Vec::new(),
+            evm_gas: 0,
+            fhe_gas: Gas::ZERO,
+        })
+    }
+
+    /// FHE gas of everything so far.
+    pub(crate) fn fhe_gas(&self) -> Gas {
+        self.fhe_gas
+    }
+
+    /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did.
+    pub(crate) fn try_within(&mut self, tx: &Transaction, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
+        if self.evm_gas.saturating_add(tx.gas_limit) > self.params.block_gas_limit && self.evm_gas > 0 {
+            return Ok(false);
+        }
+        let trial = self.trial(tx, bytes)?;
+        let gas = charged(&trial);
+        if self.fhe_gas.saturating_add(gas.0) > limit {
+            return Ok(false);
+        }
+        self.take(tx, bytes, trial);
+        Ok(true)
+    }
+
+    /// Executes a transaction as far as public data go.
+    pub(crate) fn transaction(&mut self, tx: &Transaction, bytes: &[u8]) -> Result<(), Abort> {
+        let trial = self.trial(tx, bytes)?;
+        self.take(tx, bytes, trial);
+        Ok(())
+    }
+
+    fn take(&mut self, tx: &Transaction, bytes: &[u8], trial: Result<Trial, TxError>) {
+        let gas = charged(&trial);
+        let outcome = trial.map(|trial| self.include(tx, trial));
+        self.fhe_gas = self.fhe_gas.saturating_add(gas.0);
+        self.results.push(TxResult { tx: tx_digest(bytes), gas, outcome });
+    }
+
+    /// Makes a transaction part of the block. Returns its hash.
+    fn include(&mut self, tx: &Transaction, trial: Trial) -> Vec<u8> {
+        let index = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
+        self.state.apply(trial.changes);
+        self.evm_gas = trial.receipt.cumulative_gas_used;
+        self.logs.extend(trial.receipt.logs.iter().cloned());
+        state::put_receipt(&mut self.state, self.block.number, index, &tx.hash, &trial.receipt);
+        self.hashes.push(tx.hash.0);
+        self.rights.extend(trial.rights);
+        if let Some(work) = trial.work {
+            self.coming.extend(work.outputs.iter().map(|handle| (*handle, work.key)));
+            self.work.push((index.into(), work));
+        }
+        tx.hash.to_vec()
+    }
+
+    fn trial(&self, tx: &Transaction, bytes: &[u8]) -> Result<Result<Trial, TxError>, Abort> {
+        if self.evm_gas.saturating_add(tx.gas_limit) > self.params.block_gas_limit {
+            let text = format!("its gas limit of {} exceeds what is left of the block; send it again", tx.gas_limit);
+            return Ok(Err(refuse(Code::GasLimitTooHigh, text)));
+        }
+        let done = match evm::execute(&self.state, self.params, &self.block, tx) {
+            Ok(done) => done,
+            Err(EVMError::Transaction(reason)) => return Ok(Err(refused(tx, &reason))),
+            Err(EVMError::Database(fault)) => return Err(fault.0.into()),
+            Err(other) => return Err(Abort::Local(format!("the EVM failed: {other}"))),
+        };
+        self.settle(tx, bytes, done).map(Ok)
+    }
+
+    /// What a transaction that ran leaves: its changes and receipt, and the work that its operations ask for.
+    fn settle(&self, tx: &Transaction, bytes: &[u8], done: ResultAndState) -> Result<Trial, Abort> {
+        let ResultAndState { result, state } = done;
+        let request = match &result {
+            ExecutionResult::Success { logs, .. } => Request::of(logs),
+            _ => Request::default(),
+        };
+        let work = match self.work_of(&request)? {
+            Ok(work) => work,
+            Err(reason) => return self.failed(tx, bytes, reason),
+        };
+        let receipt = self.receipt(tx, bytes, &result, work.as_ref());
+        let size = encode(&receipt).len();
+        if size > MAX_VALUE_BYTES.saturating_sub(64) {
+            return self.failed(tx, bytes, format!("its receipt has {size} bytes, {MAX_VALUE_BYTES} is the most"));
+        }
+        let mut layer = Overlay::new(&self.state);
+        state::commit(&mut layer, state)?;
+        Ok(Trial { changes: layer.into_changes(), receipt, work, rights: request.rights })
+    }
+
+    /// The program for a request, within the limit of a transaction; or why there is none.
+    fn work_of(&self, request: &Request) -> Result<Result<Option<Work>, String>, Abort> {
+        let mut missing: Vec<&B256> = Vec::new();
+        let mut known: BTreeMap<B256, KeyId> = BTreeMap::new();
+        let mut ask = |handle: &B256| -> Result<bool, Abort> {
+            if known.contains_key(handle) {
+                return Ok(true);
+            }
+            let key = match self.coming.get(handle) {
+                Some(key) => Some(*key),
+                None => state::cipher(&self.state, handle)?.map(|cipher| cipher.key_id),
+            };
+            known.extend(key.map(|key| (*handle, key)));
+            Ok(key.is_some())
+        };
+        for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept()) {
+            ask(&handle)?;
+        }
+        let results: Vec<B256> = request.kept().into_iter().filter(|handle| !known.contains_key(handle)).collect();
+        let (operations, outside) = request.needed(&results, |handle| known.contains_key(handle));
+        missing.extend(outside.iter().filter(|handle| !known.contains_key(*handle)));
+        if let Some(handle) = missing.first() {
+            return Ok(Err(format!("handle {handle} names no ciphertext on this chain")));
+        }
+        if results.is_empty() {
+            return Ok(Ok(None));
+        }
+        let Some(current) = self.context.key_ids.first().copied() else {
+            return Err(Abort::Local("the round has no key".to_owned()));
+        };
+        let keys: Vec<KeyId> = outside.iter().filter_map(|handle| known.get(handle).copied()).collect();
+        let key = keys.first().copied().unwrap_or(current);
+        if keys.iter().any(|other| *other != key) {
+            return Ok(Err("its ciphertexts are under different keys".to_owned()));
+        }
+        let work = match circuit::work(key, &operations, outside, results, self.context) {
+            Ok(work) => work,
+            Err(error) => return Ok(Err(format!("its operations make no program: {error}"))),
+        };
+        let (gas, most) = (work.program.gas(), self.params.max_transaction_fhe_gas);
+        if gas > most {
+            return Ok(Err(format!("its operations take {gas} of FHE gas, a transaction may take {most}")));
+        }
+        Ok(Ok(Some(work)))
+    }
+
+    /// A transaction whose operations cannot be evaluated: nothing of it stays but its nonce and its fee, for all the
+    /// gas that it offered.
+    fn failed(&self, tx: &Transaction, bytes: &[u8], reason: String) -> Result<Trial, Abort> {
+        let mut layer = Overlay::new(&self.state);
+        let mut sender = state::account(&layer, &tx.sender)?.unwrap_or_default();
+        let price = tx.effective_price(self.params.base_fee);
+        sender.nonce = sender.nonce.saturating_add(1);
+        sender.balance = sender.balance.saturating_sub(U256::from(price).saturating_mul(U256::from(tx.gas_limit)));
+        state::put_account(&mut layer, &tx.sender, &sender);
+        let tip = price.saturating_sub(self.params.base_fee.into());
+        let recipient = crate::params::ours(&self.params.fee_recipient);
+        let mut account = state::account(&layer, &recipient)?.unwrap_or_default();
+        let reward = U256::from(tip).saturating_mul(U256::from(tx.gas_limit));
+        account.balance = account.balance.saturating_add(reward);
+        if !reward.is_zero() {
+            state::put_account(&mut layer, &recipient, &account);
+        }
+        let receipt = StoredReceipt {
+            transaction: bytes.to_vec(),
+            from: tx.sender.into_array(),
+            gas_used: tx.gas_limit,
+            cumulative_gas_used: self.evm_gas.saturating_add(tx.gas_limit),
+            effective_gas_price: price,
+            fhe_gas: 0,
+            contract: None,
+            outcome: Err(Failure::Fhe(reason)),
+            logs: Vec::new(),
+        };
+        Ok(Trial { changes: layer.into_changes(), receipt, work: None, rights: Vec::new() })
+    }
+
+    fn receipt(&self, tx: &Transaction, bytes: &[u8], result: &ExecutionResult, work: Option<&Work>) -> StoredReceipt {
+        let gas_used = result.tx_gas_used();
+        let contract = match result {
+            ExecutionResult::Success { output, .. } => output.address().map(|a| a.into_array()),
+            _ => None,
+        };
+        let (outcome, logs) = match result {
+            ExecutionResult::Success { output, logs, .. } => {
+                // A creation returns the code, which stands under its hash already.
+                let returned = if contract.is_some() { Vec::new() } else { output.data().to_vec() };
+                (Ok(returned), logs.iter().map(StoredLog::from).collect())
+            }
+            ExecutionResult::Revert { output, .. } => (Err(Failure::Revert(output.to_vec())), Vec::new()),
+            ExecutionResult::Halt { reason, .. } => (Err(Failure::Halt(format!("{reason:?}"))), Vec::new()),
+        };
+        StoredReceipt {
+            transaction: bytes.to_vec(),
+            from: tx.sender.into_array(),
+            gas_used,
+            cumulative_gas_used: self.evm_gas.saturating_add(gas_used),
+            effective_gas_price: tx.effective_price(self.params.base_fee),
+            fhe_gas: work.map_or(0, |work| work.program.gas().0),
+            contract,
+            outcome,
+            logs,
+        }
+    }
+
+    /// Evaluates what the transactions asked for, in their order, and writes ciphertexts, grants and the block.
+    pub(crate) fn finish(mut self, evaluator: &mut Evaluator<'_>) -> Result<Done, Abort> {
+        for (index, work) in std::mem::take(&mut self.work) {
+            self.evaluate(evaluator, index, &work)?;
+        }
+        for (handle, right) in std::mem::take(&mut self.rights) {
+            let Some(cipher) = state::cipher(&self.state, &handle)? else { continue };
+            self.grant(handle, cipher, right);
+        }
+        let record = BlockRecord {
+            parent_hash: self.block.parent.0,
+            timestamp: self.block.timestamp,
+            gas_used: self.evm_gas,
+            base_fee: self.params.base_fee,
+            transactions: self.hashes,
+            bloom: bloom(&self.logs),
+        };
+        state::put_block(&mut self.state, self.block.number, &record);
+        state::put_head(&mut self.state, self.block.number);
+        Ok(Done {
+            changes: self.state.into_changes(),
+            results: self.results,
+            included: record.transactions.len(),
+            evm_gas: self.evm_gas,
+            fhe_gas: self.fhe_gas,
+        })
+    }
+
+    fn evaluate(&mut self, evaluator: &mut Evaluator<'_>, index: u64, work: &Work) -> Result<(), Abort> {
+        let mut inputs = Vec::with_capacity(work.inputs.len());
+        for handle in &work.inputs {
+            let missing = || Abort::Local(format!("the ciphertext of handle {handle} is not here"));
+            let cipher = state::cipher(&self.state, handle)?.ok_or_else(missing)?;
+            inputs.push(self.state.blob(&cipher.digest)?.ok_or_else(missing)?);
+        }
+        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let outputs = evaluator.evaluate(index, work.key, &work.program, &inputs)?;
+        for ((handle, blocks), bytes) in work.outputs.iter().zip(work.program.outputs()).zip(outputs) {
+            let blocks = u16::try_from(blocks.len()).unwrap_or(u16::MAX);
+            self.state.put_cipher(state::cipher_key(handle), work.key, blocks, bytes);
+        }
+        Ok(())
+    }
+
+    /// Tells the key managers. The handle is what a grant is about.
+    fn grant(&mut self, handle: B256, cipher: CipherRef, right: Right) {
+        let (round, subject) = (self.context.round, Digest(handle.0));
+        match right {
+            Right::Public => access::allow_public(&mut self.state, cipher, round, subject),
+            Right::Account(account) => {
+                let account = Account(account.into_array());
+                access::allow_user(&mut self.state, cipher, &account, round, subject);
+            }
+        }
+    }
+}
+
+/// The FHE gas of a transaction: what every one costs, and its program.
+fn charged(trial: &Result<Trial, TxError>) -> Gas {
+    match trial {
+        Ok(trial) => Gas(gas::TRANSACTION.saturating_add(trial.receipt.fhe_gas)),
+        Err(_) => Gas::ZERO,
+    }
+}
+
+/// Why the EVM does not take a transaction, with our code.
+fn refused(tx: &Transaction, reason: &InvalidTransaction) -> TxError {
+    let code = match reason {
+        InvalidTransaction::NonceTooLow { .. } => Code::NonceUsed,
+        InvalidTransaction::NonceTooHigh { .. } => Code::NonceAhead,
+        InvalidTransaction::GasPriceLessThanBasefee | InvalidTransaction::PriorityFeeGreaterThanMaxFee => {
+            Code::FeeTooLow
+        }
+        InvalidTransaction::LackOfFundForMaxFee { .. } | InvalidTransaction::OverflowPaymentInTransaction => {
+            Code::Unaffordable
+        }
+        InvalidTransaction::CallerGasLimitMoreThanBlock | InvalidTransaction::TxGasLimitGreaterThanCap { .. } => {
+            Code::GasLimitTooHigh
+        }
+        InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
+        | InvalidTransaction::GasFloorMoreThanGasLimit { .. } => Code::IntrinsicGas,
+        _ => Code::Invalid,
+    };
+    refuse(code, format!("transaction {} of {}: {reason}", tx.hash, tx.sender))
+}

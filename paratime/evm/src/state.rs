@@ -1,0 +1,290 @@
+//! What stands under which key of the tree, and the EVM's view of it.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `account/` address | nonce, balance, code hash |
+//! | `code/` hash | the code |
+//! | `storage/` address slot | a word; zero has no entry |
+//! | `cipher/` handle | a reference to the ciphertext |
+//! | `block/` number | what a round executed |
+//! | `receipt/` number index | the receipt and its transaction |
+//! | `tx/` hash | number and index |
+//! | `hash/` number | the hash of that round's block, for the last 256 |
+//! | `head` | the last round that was executed |
+//! | `params` | the rules |
+
+use crate::params::Params;
+use crate::receipt::{BlockRecord, StoredReceipt};
+use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::limits::MAX_VALUE_BYTES;
+use parallax_primitives::{decode, encode};
+use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
+use revm::database_interface::{DBErrorMarker, Database};
+use revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
+use revm::state::{AccountInfo, Bytecode, EvmState};
+
+/// The stored form of a record.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+enum Stored<T> {
+    /// The first format.
+    V1(T),
+}
+
+/// An account as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Account {
+    nonce: u64,
+    balance: [u8; 32],
+    code_hash: [u8; 32],
+}
+
+/// How many rounds back a contract may ask for a block's hash.
+pub const BLOCK_HASHES: u64 = 256;
+
+fn join(prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().fold(prefix.to_vec(), |mut key, part| {
+        key.extend_from_slice(part);
+        key
+    })
+}
+
+/// The key of an account.
+pub fn account_key(address: &Address) -> Vec<u8> {
+    join(b"account/", &[address.as_slice()])
+}
+
+/// The key of a storage slot.
+pub fn storage_key(address: &Address, slot: &U256) -> Vec<u8> {
+    join(b"storage/", &[address.as_slice(), &slot.to_be_bytes::<32>()])
+}
+
+/// The key of a handle's ciphertext.
+pub fn cipher_key(handle: &B256) -> Vec<u8> {
+    join(b"cipher/", &[handle.as_slice()])
+}
+
+/// The key of a receipt.
+pub fn receipt_key(number: u64, index: u32) -> Vec<u8> {
+    join(b"receipt/", &[&number.to_be_bytes(), &index.to_be_bytes()])
+}
+
+fn code_key(hash: &B256) -> Vec<u8> {
+    join(b"code/", &[hash.as_slice()])
+}
+
+fn block_key(number: u64) -> Vec<u8> {
+    join(b"block/", &[&number.to_be_bytes()])
+}
+
+fn hash_key(number: u64) -> Vec<u8> {
+    join(b"hash/", &[&number.to_be_bytes()])
+}
+
+fn tx_key(hash: &B256) -> Vec<u8> {
+    join(b"tx/", &[hash.as_slice()])
+}
+
+const PARAMS: &[u8] = b"params";
+const HEAD: &[u8] = b"head";
+
+fn corrupt(key: &[u8], reason: impl Into<String>) -> StateError {
+    StateError::Corrupt { what: String::from_utf8_lossy(key).into_owned(), reason: reason.into() }
+}
+
+fn plain(view: &dyn StateView, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    match view.get(key)? {
+        Some(Value::Plain(bytes)) => Ok(Some(bytes)),
+        Some(Value::Cipher(_)) => Err(corrupt(key, "it is a ciphertext")),
+        None => Ok(None),
+    }
+}
+
+fn get<T: BorshDeserialize>(view: &dyn StateView, key: &[u8]) -> Result<Option<T>, StateError> {
+    let Some(bytes) = plain(view, key)? else { return Ok(None) };
+    let Stored::V1(record) =
+        decode("a state record", &bytes, MAX_VALUE_BYTES).map_err(|e| corrupt(key, e.to_string()))?;
+    Ok(Some(record))
+}
+
+fn put<T: BorshSerialize>(state: &mut Overlay<'_>, key: Vec<u8>, record: &T) {
+    state.put(key, encode(&Stored::V1(record)));
+}
+
+/// The rules of this ParaTime.
+pub(crate) fn params(view: &dyn StateView) -> Result<Params, StateError> {
+    get(view, PARAMS)?.ok_or_else(|| corrupt(PARAMS, "there are no parameters"))
+}
+
+pub(crate) fn put_params(state: &mut Overlay<'_>, params: &Params) {
+    put(state, PARAMS.to_vec(), params);
+}
+
+/// The ciphertext of a handle, if there is one.
+pub fn cipher(view: &dyn StateView, handle: &B256) -> Result<Option<CipherRef>, StateError> {
+    let key = cipher_key(handle);
+    match view.get(&key)? {
+        Some(Value::Cipher(found)) => Ok(Some(found)),
+        Some(Value::Plain(_)) => Err(corrupt(&key, "it is no ciphertext")),
+        None => Ok(None),
+    }
+}
+
+/// What a round executed; `None` for rounds without transactions.
+pub(crate) fn block(view: &dyn StateView, number: u64) -> Result<Option<BlockRecord>, StateError> {
+    get(view, &block_key(number))
+}
+
+pub(crate) fn put_block(state: &mut Overlay<'_>, number: u64, record: &BlockRecord) {
+    put(state, block_key(number), record);
+}
+
+/// The last round that was executed; 0 before the first.
+pub(crate) fn head(view: &dyn StateView) -> Result<u64, StateError> {
+    Ok(get(view, HEAD)?.unwrap_or(0))
+}
+
+pub(crate) fn put_head(state: &mut Overlay<'_>, number: u64) {
+    put(state, HEAD.to_vec(), &number);
+}
+
+/// The receipt of the transaction at this place.
+pub(crate) fn receipt(view: &dyn StateView, number: u64, index: u32) -> Result<Option<StoredReceipt>, StateError> {
+    get(view, &receipt_key(number, index))
+}
+
+pub(crate) fn put_receipt(state: &mut Overlay<'_>, number: u64, index: u32, hash: &B256, record: &StoredReceipt) {
+    put(state, receipt_key(number, index), record);
+    put(state, tx_key(hash), &(number, index));
+}
+
+/// Where a transaction was executed.
+pub(crate) fn place(view: &dyn StateView, hash: &B256) -> Result<Option<(u64, u32)>, StateError> {
+    get(view, &tx_key(hash))
+}
+
+/// Notes the hash of the block before this round, and forgets the one that is out of reach.
+pub(crate) fn put_block_hash(state: &mut Overlay<'_>, number: u64, hash: [u8; 32]) {
+    put(state, hash_key(number), &hash);
+    if let Some(old) = number.checked_sub(BLOCK_HASHES) {
+        state.delete(hash_key(old));
+    }
+}
+
+/// Nonce, balance and code hash of an account; `None` if there is no such account.
+pub(crate) fn account(view: &dyn StateView, address: &Address) -> Result<Option<AccountInfo>, StateError> {
+    let found: Option<Account> = get(view, &account_key(address))?;
+    Ok(found.map(|a| AccountInfo {
+        balance: U256::from_be_bytes(a.balance),
+        nonce: a.nonce,
+        code_hash: B256::from(a.code_hash),
+        code: None,
+        account_id: None,
+    }))
+}
+
+pub(crate) fn put_account(state: &mut Overlay<'_>, address: &Address, info: &AccountInfo) {
+    let record = Account { nonce: info.nonce, balance: info.balance.to_be_bytes(), code_hash: info.code_hash.0 };
+    put(state, account_key(address), &record);
+}
+
+/// A storage slot; zero if it was never written.
+pub(crate) fn slot(view: &dyn StateView, address: &Address, slot: &U256) -> Result<U256, StateError> {
+    let key = storage_key(address, slot);
+    let Some(bytes) = plain(view, &key)? else { return Ok(U256::ZERO) };
+    let word: [u8; 32] = bytes.try_into().map_err(|_| corrupt(&key, "it is not a word"))?;
+    Ok(U256::from_be_bytes(word))
+}
+
+pub(crate) fn put_slot(state: &mut Overlay<'_>, address: &Address, slot: &U256, value: U256) {
+    let key = storage_key(address, slot);
+    if value.is_zero() { state.delete(key) } else { state.put(key, value.to_be_bytes::<32>().to_vec()) }
+}
+
+/// The code with this hash.
+pub(crate) fn code(view: &dyn StateView, hash: &B256) -> Result<Vec<u8>, StateError> {
+    if *hash == KECCAK_EMPTY || hash.is_zero() {
+        return Ok(Vec::new());
+    }
+    let key = code_key(hash);
+    plain(view, &key)?.ok_or_else(|| corrupt(&key, "an account has this code and it is not here"))
+}
+
+pub(crate) fn put_code(state: &mut Overlay<'_>, code: &Bytecode) -> B256 {
+    let hash = code.hash_slow();
+    state.put(code_key(&hash), code.original_bytes().to_vec());
+    hash
+}
+
+/// A fault of the state, as revm passes it on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Fault(#[from] pub(crate) StateError);
+
+impl DBErrorMarker for Fault {}
+
+/// The EVM's view of a state.
+pub(crate) struct Reader<'a> {
+    view: &'a dyn StateView,
+    /// The block being executed: the hash of the one before it is not in the state yet.
+    number: u64,
+    previous: B256,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(view: &'a dyn StateView, number: u64, previous: B256) -> Self {
+        Self { view, number, previous }
+    }
+}
+
+impl Database for Reader<'_> {
+    type Error = Fault;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Fault> {
+        Ok(account(self.view, &address)?)
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, Fault> {
+        Ok(Bytecode::new_legacy(code(self.view, &hash)?.into()))
+    }
+
+    fn storage(&mut self, address: Address, index: U256) -> Result<U256, Fault> {
+        Ok(slot(self.view, &address, &index)?)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
+        if number.checked_add(1) == Some(self.number) {
+            return Ok(self.previous);
+        }
+        let found: Option<[u8; 32]> = get(self.view, &hash_key(number))?;
+        Ok(B256::from(found.unwrap_or_default()))
+    }
+}
+
+/// Writes what a transaction left in the journal.
+pub(crate) fn commit(state: &mut Overlay<'_>, changes: EvmState) -> Result<(), StateError> {
+    for (address, account) in changes {
+        if !account.is_touched() {
+            continue;
+        }
+        if account.is_selfdestructed() || account.is_created() {
+            let prefix = join(b"storage/", &[address.as_slice()]);
+            for (key, _) in state.scan(&prefix)? {
+                state.delete(key);
+            }
+        }
+        if account.is_selfdestructed() || account.is_empty() {
+            state.delete(account_key(&address));
+            continue;
+        }
+        if let (true, Some(code)) = (account.is_created(), &account.info.code)
+            && !code.is_empty()
+        {
+            put_code(state, code);
+        }
+        put_account(state, &address, &account.info);
+        for (index, value) in account.storage.iter().filter(|(_, value)| value.is_changed()) {
+            put_slot(state, &address, index, value.present_value);
+        }
+    }
+    Ok(())
+}

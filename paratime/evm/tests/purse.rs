@@ -1,0 +1,191 @@
+//! A contract of our own, written against the published Solidity library and compiled by its own toolchain, on the
+//! clear backend: `contracts/Purse.sol`.
+
+mod support;
+
+use parallax_evm::handle;
+use parallax_evm::host::{ACL, EXECUTOR};
+use parallax_primitives::{Address as Account, Gas};
+use parallax_runtime::ParaTime;
+use parallax_runtime::access::{public_key, user_key};
+use revm::primitives::{Address, B256, TxKind, U256, hex};
+use serde_json::Value as Json;
+use support::wallet::Wallet;
+use support::{Net, calldata, word};
+
+const PURSE: &str = include_str!("../contracts/Purse.hex");
+
+struct Bank {
+    net: Net,
+    purse: Address,
+}
+
+impl Bank {
+    fn new() -> Self {
+        let mut net = Net::default();
+        let purse = net.deploy(&Wallet::development(0), hex::decode(PURSE.trim()).expect("it is hexadecimal"));
+        Self { net, purse }
+    }
+
+    fn send(&mut self, from: &Wallet, signature: &str, words: &[B256]) -> Json {
+        self.net.send(from, self.purse, calldata(signature, words))
+    }
+
+    fn handle(&self, owner: Address) -> B256 {
+        let input = calldata("balanceOf(address)", &[owner.into_word()]);
+        B256::from_slice(&self.net.call(owner, self.purse, &input))
+    }
+
+    fn balance(&self, owner: Address) -> u64 {
+        self.net.decrypt(self.handle(owner)).to()
+    }
+}
+
+fn amount(owner: Address, n: u64) -> [B256; 2] {
+    [owner.into_word(), word(n)]
+}
+
+#[test]
+fn encrypted_balances_move_as_plain_ones_would() {
+    let mut bank = Bank::new();
+    let (alice, bob) = (Wallet::development(0), Wallet::development(1));
+    let receipt = bank.send(&alice, "mint(address,uint64)", &amount(alice.address(), 1_000));
+    assert_eq!(receipt["status"], "0x1", "{receipt}");
+    assert_eq!(bank.balance(alice.address()), 1_000);
+    let receipt = bank.send(&alice, "transfer(address,uint64)", &amount(bob.address(), 300));
+    assert_eq!(receipt["status"], "0x1", "{receipt}");
+    assert_eq!((bank.balance(alice.address()), bank.balance(bob.address())), (700, 300));
+    // Too much: nothing moves, and the receipt says no more than that of a transfer that moved something.
+    let gas = receipt["fhe_gas"].clone();
+    let receipt = bank.send(&alice, "transfer(address,uint64)", &amount(bob.address(), 701));
+    assert_eq!(receipt["status"], "0x1", "{receipt}");
+    assert_eq!((bank.balance(alice.address()), bank.balance(bob.address())), (700, 300));
+    assert_ne!(gas, "0x0");
+    let handle = bank.handle(alice.address());
+    assert_eq!(handle::chain_of(&handle), support::CHAIN_ID);
+    assert_eq!(handle::type_of(&handle), Some(handle::FheType::UINT64));
+}
+
+#[test]
+fn a_handle_is_usable_by_the_next_transaction_of_the_same_batch() {
+    let mut bank = Bank::new();
+    let (alice, bob) = (Wallet::development(0), Wallet::development(1));
+    let to = TxKind::Call(bank.purse);
+    let batch = [
+        bank.net.tx(&alice, to, calldata("mint(address,uint64)", &amount(alice.address(), 50))),
+        bank.net.tx(&alice, to, calldata("transfer(address,uint64)", &amount(bob.address(), 20))),
+        bank.net.tx(&bob, to, calldata("transfer(address,uint64)", &amount(alice.address(), 5))),
+    ];
+    let done = bank.net.round(&batch);
+    assert!(done.pbs > 0);
+    assert_eq!(done.results.iter().filter(|r| r.outcome.is_ok()).count(), 3);
+    assert_eq!((bank.balance(alice.address()), bank.balance(bob.address())), (35, 15));
+}
+
+#[test]
+fn what_reverted_is_not_computed_and_a_failed_call_leaves_nothing() {
+    let mut bank = Bank::new();
+    let alice = Wallet::development(0);
+    let receipt = bank.send(&alice, "addAndRevert(uint64)", &[word(1)]);
+    assert_eq!(receipt["status"], "0x0");
+    assert_eq!(receipt["fhe_gas"], "0x0");
+    let receipt = bank.send(&alice, "tryAddAndRevert(uint64)", &[word(1)]);
+    assert_eq!(receipt["status"], "0x1");
+    assert_eq!(receipt["logs"], serde_json::json!([]), "the events of the call went with it");
+    assert_eq!(receipt["fhe_gas"], "0x0");
+}
+
+#[test]
+fn only_what_someone_may_see_is_computed_and_the_grants_are_written() {
+    let mut bank = Bank::new();
+    let (alice, bob) = (Wallet::development(0), Wallet::development(1));
+    bank.send(&alice, "mint(address,uint64)", &amount(alice.address(), 7));
+    let receipt = bank.send(&alice, "transfer(address,uint64)", &amount(bob.address(), 3));
+    let logs = receipt["logs"].as_array().expect("there are logs");
+    let results: Vec<B256> = logs
+        .iter()
+        .filter(|log| log["address"] == EXECUTOR.to_string())
+        .map(|log| {
+            let data = hex::decode(log["data"].as_str().expect("it is text")).expect("it is hexadecimal");
+            B256::from_slice(&data[data.len() - 32..])
+        })
+        .collect();
+    let kept: Vec<bool> = results.iter().map(|handle| bank.net.has_cipher(*handle)).collect();
+    assert_eq!(kept.iter().filter(|kept| **kept).count(), 2, "two balances of {} results: {kept:?}", results.len());
+    let cipher = |bank: &Bank, handle: B256| {
+        parallax_evm::state::cipher(&bank.net.state, &handle).expect("it can be read").expect("it is there")
+    };
+    let mine = cipher(&bank, bank.handle(alice.address())).digest;
+    let grant = |address: Address| user_key(&mine, &Account(address.into_array()));
+    assert!(bank.net.state.values.contains_key(&grant(alice.address())));
+    assert!(bank.net.state.values.contains_key(&grant(bank.purse)));
+    assert!(!bank.net.state.values.contains_key(&grant(bob.address())));
+    assert!(!bank.net.state.values.contains_key(&public_key(&mine)));
+    bank.send(&alice, "reveal()", &[]);
+    assert!(bank.net.state.values.contains_key(&public_key(&mine)));
+}
+
+#[test]
+fn a_roll_is_within_its_bound_and_another_one_every_time() {
+    let mut bank = Bank::new();
+    let alice = Wallet::development(0);
+    let mut handles = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let receipt = bank.send(&alice, "roll()", &[]);
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+        let input = calldata("lastRoll()", &[]);
+        let handle = B256::from_slice(&bank.net.call(alice.address(), bank.purse, &input));
+        assert!(bank.net.decrypt(handle) < U256::from(8));
+        handles.insert(handle);
+    }
+    assert_eq!(handles.len(), 4);
+}
+
+#[test]
+fn without_a_grant_a_handle_is_of_no_use() {
+    let mut bank = Bank::new();
+    let (alice, mallory) = (Wallet::development(0), Wallet::development(2));
+    bank.send(&alice, "mint(address,uint64)", &amount(alice.address(), 7));
+    let handle = bank.handle(alice.address());
+    let add = calldata("fheAdd(bytes32,bytes32,bytes1)", &[handle, handle, B256::ZERO]);
+    let refused = bank.net.send(&mallory, EXECUTOR, add);
+    assert_eq!(refused["status"], "0x0");
+    let expected = calldata("ACLNotAllowed(bytes32,address)", &[handle, mallory.address().into_word()]);
+    assert_eq!(refused["failure"]["revert"], hex::encode_prefixed(expected));
+    let allow = calldata("allow(bytes32,address)", &[handle, mallory.address().into_word()]);
+    let refused = bank.net.send(&mallory, ACL, allow);
+    let expected = calldata("SenderNotAllowed(address)", &[mallory.address().into_word()]);
+    assert_eq!(refused["failure"]["revert"], hex::encode_prefixed(expected));
+}
+
+#[test]
+fn a_transaction_over_the_limit_of_fhe_gas_fails_alone_and_pays() {
+    let mut net = Net::new(|genesis| genesis.params.max_transaction_fhe_gas = Gas(1_000));
+    let alice = Wallet::development(0);
+    let purse = net.deploy(&alice, hex::decode(PURSE.trim()).expect("it is hexadecimal"));
+    let before = net.balance(alice.address());
+    let receipt = net.send(&alice, purse, calldata("mint(address,uint64)", &amount(alice.address(), 1_000)));
+    assert_eq!(receipt["status"], "0x0");
+    assert!(receipt["failure"]["fhe"].as_str().is_some_and(|text| text.contains("FHE gas")), "{receipt}");
+    let price = U256::from(1_000_000_001u64);
+    assert_eq!(net.balance(alice.address()), before - price * U256::from(5_000_000));
+    let input = calldata("balanceOf(address)", &[alice.address().into_word()]);
+    assert_eq!(net.call(alice.address(), purse, &input)[..], [0; 32], "nothing of it stayed");
+}
+
+#[test]
+fn two_replicas_reach_the_same_bits_and_a_liar_does_not() {
+    let mut bank = Bank::new();
+    let alice = Wallet::development(0);
+    let tx =
+        bank.net.tx(&alice, TxKind::Call(bank.purse), calldata("mint(address,uint64)", &amount(alice.address(), 9)));
+    let (context, net) = (bank.net.context(), &bank.net);
+    let run = |backend: &parallax_clear::ClearBackend| {
+        net.evm.execute(&net.state, &context, std::slice::from_ref(&tx), backend, &|| false).expect("it executes")
+    };
+    let (one, two) = (run(&net.backend), run(&parallax_clear::ClearBackend::new(vec![support::KEY])));
+    assert_eq!(one, two);
+    let liar = run(&parallax_clear::ClearBackend::new(vec![support::KEY]).with_flip(0));
+    assert_ne!(one.trace.root(), liar.trace.root());
+    assert_ne!(one.changes.writes, liar.changes.writes);
+}

@@ -1,0 +1,243 @@
+//! An EVM ParaTime on the clear backend, without a network.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod wallet;
+
+use parallax_clear::{ClearBackend, ClearDecryptor};
+use parallax_evm::EvmParaTime;
+use parallax_evm::params::{Genesis, Params, Signers, development_balances};
+use parallax_evm::state::cipher;
+use parallax_primitives::message::InMessage;
+use parallax_primitives::{
+    Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round, SecretKey,
+};
+use parallax_runtime::decryption::KeyManagers;
+use parallax_runtime::{Decryptor, Execution, ParaTime, RoundContext};
+use parallax_state::{Changes, StateError, StateView, Value};
+use revm::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use wallet::{Unsigned, Wallet};
+
+pub const KEY: KeyId = KeyId([4; 32]);
+pub const CHAIN_ID: u64 = 31_337;
+pub const LIMIT: Gas = Gas(u64::MAX);
+/// The chain and contracts that attestations name.
+pub const GATEWAY: u64 = 10_901;
+pub const GATEWAY_INPUTS: Account = Account([0x81; 20]);
+pub const GATEWAY_DECRYPTIONS: Account = Account([0x5f; 20]);
+
+/// State in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub values: BTreeMap<Vec<u8>, Value>,
+    pub blobs: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl Memory {
+    pub fn apply(&mut self, changes: Changes) {
+        for (key, value) in changes.writes {
+            match value {
+                Some(value) => self.values.insert(key, value),
+                None => self.values.remove(&key),
+            };
+        }
+        self.blobs.extend(changes.blobs);
+    }
+}
+
+impl StateView for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
+        Ok(self.values.get(key).cloned())
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.blobs.get(digest).cloned())
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        let range = self.values.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix));
+        Ok(range.map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+}
+
+pub fn signers(contract: Account, seed: u8) -> Signers {
+    let signer = Account(Wallet::seeded(seed).address().into_array());
+    Signers { contract, chain_id: GATEWAY, signers: vec![signer], threshold: 1 }
+}
+
+pub fn genesis() -> Genesis {
+    let managers =
+        KeyManagers { parties: vec![SecretKey::from_seed([200; 32]).public()], threshold: 0, epoch: Epoch(1) };
+    let params = Params::localnet(managers, signers(GATEWAY_INPUTS, 71), signers(GATEWAY_DECRYPTIONS, 72));
+    Genesis { params, accounts: development_balances() }
+}
+
+pub struct Net {
+    pub evm: EvmParaTime,
+    pub backend: ClearBackend,
+    pub state: Memory,
+    pub round: u64,
+    pub deposits: Vec<InMessage>,
+    pub nonces: BTreeMap<Address, u64>,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self::new(|_| ())
+    }
+}
+
+impl Net {
+    pub fn new(adjust: impl FnOnce(&mut Genesis)) -> Self {
+        let mut genesis = genesis();
+        adjust(&mut genesis);
+        let json = serde_json::to_value(&genesis).expect("it is plain data");
+        let mut state = Memory::default();
+        state.apply(EvmParaTime.init_genesis(&json).expect("the parameters are in range"));
+        Self {
+            evm: EvmParaTime,
+            backend: ClearBackend::new(vec![KEY]),
+            state,
+            round: 0,
+            deposits: Vec::new(),
+            nonces: BTreeMap::new(),
+        }
+    }
+
+    pub fn context(&self) -> RoundContext {
+        let round = Round(self.round + 1);
+        RoundContext {
+            chain: ChainContext(Digest([1; 32])),
+            paratime: ParaTimeId::named("evm"),
+            round,
+            previous_hash: Digest([round.0 as u8; 32]),
+            epoch: Epoch(5),
+            beacon: Digest([8; 32]),
+            height: Height(10 * self.round),
+            anchor: Digest([100 + round.0 as u8; 32]),
+            time_ms: 1_700_000_000_000 + 1_000 * round.0,
+            key_ids: vec![KEY],
+            in_messages: self.deposits.clone(),
+            message_results: Vec::new(),
+        }
+    }
+
+    /// A transaction with the sender's next nonce.
+    pub fn tx(&mut self, from: &Wallet, to: TxKind, input: impl Into<Bytes>) -> Vec<u8> {
+        from.transaction(&self.unsigned(from, to, input))
+    }
+
+    pub fn unsigned(&mut self, from: &Wallet, to: TxKind, input: impl Into<Bytes>) -> Unsigned {
+        let nonce = self.nonces.entry(from.address()).or_default();
+        *nonce += 1;
+        Unsigned {
+            kind: 2,
+            chain_id: Some(CHAIN_ID),
+            nonce: *nonce - 1,
+            max_priority_fee: 1,
+            max_fee: 3_000_000_000,
+            gas_limit: 5_000_000,
+            to,
+            value: U256::ZERO,
+            input: input.into(),
+        }
+    }
+
+    /// Plans and executes a batch, and applies it.
+    pub fn round(&mut self, batch: &[Vec<u8>]) -> Execution {
+        let context = self.context();
+        let plan = self.evm.plan(&self.state, &context, batch, LIMIT).expect("it can be planned");
+        assert_eq!(plan.take, batch.len(), "the batch fits");
+        let done = self.evm.execute(&self.state, &context, batch, &self.backend, &|| false).expect("it executes");
+        assert_eq!(done.gas, plan.gas, "the plan's gas is what is spent");
+        self.state.apply(done.changes.clone());
+        self.round += 1;
+        self.deposits.clear();
+        done
+    }
+
+    /// Executes one transaction and returns its receipt.
+    pub fn send(&mut self, from: &Wallet, to: Address, input: impl Into<Bytes>) -> Json {
+        let tx = self.tx(from, TxKind::Call(to), input);
+        self.round(&[tx.clone()]);
+        self.receipt(&tx)
+    }
+
+    pub fn deploy(&mut self, from: &Wallet, code: impl Into<Bytes>) -> Address {
+        let tx = self.tx(from, TxKind::Create, code);
+        self.round(&[tx.clone()]);
+        let receipt = self.receipt(&tx);
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+        receipt["contract"].as_str().expect("it made a contract").parse().expect("it is an address")
+    }
+
+    pub fn receipt(&self, tx: &[u8]) -> Json {
+        self.ask("receipt", json!({ "hash": keccak256(tx).to_string() }))
+    }
+
+    pub fn ask(&self, method: &str, parameters: Json) -> Json {
+        self.evm.query(&self.state, method, &parameters).expect("it is answered")
+    }
+
+    /// A call that changes nothing; the bytes that it returns.
+    pub fn call(&self, from: Address, to: Address, input: &[u8]) -> Bytes {
+        let parameters = json!({ "from": from.to_string(), "to": to.to_string(), "input": hex::encode(input) });
+        let answer = self.ask("call", parameters);
+        answer["ok"].as_str().unwrap_or_else(|| panic!("the call failed: {answer}")).parse().expect("it is hexadecimal")
+    }
+
+    pub fn balance(&self, address: Address) -> U256 {
+        let account = self.ask("account", json!({ "address": address.to_string() }));
+        account["balance"].as_str().expect("it has one").parse().expect("it is a number")
+    }
+
+    /// The number behind a handle, as a key manager would decrypt it.
+    pub fn decrypt(&self, handle: B256) -> U256 {
+        let cipher = cipher(&self.state, &handle).expect("it can be read").expect("the handle has a ciphertext");
+        let bytes = self.state.blob(&cipher.digest).expect("it can be read").expect("the bytes are kept");
+        let digits = ClearDecryptor::new(KEY).decrypt(&bytes, cipher.blocks).expect("it conforms");
+        digits.iter().rev().fold(U256::ZERO, |n, digit| (n << 2) | U256::from(*digit))
+    }
+
+    /// Whether a handle has a ciphertext.
+    pub fn has_cipher(&self, handle: B256) -> bool {
+        cipher(&self.state, &handle).expect("it can be read").is_some()
+    }
+}
+
+/// Calldata of a function with arguments of one word each.
+pub fn calldata(signature: &str, words: &[B256]) -> Vec<u8> {
+    let mut out = keccak256(signature)[..4].to_vec();
+    words.iter().for_each(|word| out.extend_from_slice(word.as_slice()));
+    out
+}
+
+pub fn word(n: u64) -> B256 {
+    B256::from(U256::from(n))
+}
+
+/// Code that creates a contract with this runtime code.
+pub fn creation(runtime: &[u8]) -> Vec<u8> {
+    let mut out = hex::decode("61000080600a5f395ff3").expect("it is hexadecimal");
+    out[1..3].copy_from_slice(&(runtime.len() as u16).to_be_bytes());
+    out.extend_from_slice(runtime);
+    out
+}
+
+/// One call for `contracts/Caller.sol`.
+pub fn entry(to: Address, data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u32).to_be_bytes();
+    [&[0], to.as_slice(), &[0], &length[1..], data].concat()
+}
+
+/// What came of each call of a `Caller`.
+pub fn entries(output: &[u8]) -> Vec<(bool, Vec<u8>)> {
+    let (mut rest, mut out) = (output, Vec::new());
+    while let Some((head, tail)) = rest.split_first_chunk::<4>() {
+        let (data, more) = tail.split_at(u32::from_be_bytes([0, head[1], head[2], head[3]]) as usize);
+        out.push((head[0] == 1, data.to_vec()));
+        rest = more;
+    }
+    out
+}
