@@ -17,10 +17,19 @@ pub struct Work {
     pub key: KeyId,
     /// What is computed.
     pub program: Program,
-    /// The handles whose ciphertexts go in, in order.
-    pub inputs: Vec<B256>,
+    /// What goes in.
+    pub inputs: Inputs,
     /// The handles whose ciphertexts come out, in order.
     pub outputs: Vec<B256>,
+}
+
+/// What goes into a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// The ciphertexts of these handles, in order.
+    Handles(Vec<B256>),
+    /// A client's list.
+    List(Vec<u8>),
 }
 
 /// Why operations make no program. The executor's checks leave little of it to be met.
@@ -159,5 +168,5 @@ pub fn work(
         let value = builder.value(handle)?;
         builder.program.output(value);
     }
-    Ok(Work { key, program: builder.program.build()?, inputs, outputs })
+    Ok(Work { key, program: builder.program.build()?, inputs: Inputs::Handles(inputs), outputs })
 }

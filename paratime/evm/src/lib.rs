@@ -7,6 +7,9 @@
 //! `PREVRANDAO` the anchor's hash, the hash of the block before that of the ParaTime's block before. A round that failed
 //! is a block without transactions; `BLOCKHASH` gives zero for the blocks between that no round was executed after.
 //!
+//! The other kind of transaction is an encrypted input ([`input`]): a client's list of ciphertexts with its proof. Every
+//! replica checks the proof; from the next round on the values have handles, which an attester signs for contracts.
+//!
 //! # Where state lies
 //! Accounts, code, storage slots, receipts with their logs, blocks and ciphertexts are keys of the ParaTime's
 //! authenticated tree (the table in [`mod@state`]), so each can be proven against a root that the consensus layer
@@ -23,9 +26,10 @@
 //! # When a ciphertext is computed
 //! In the round of its transaction, at its end: first all transactions are executed on public data (which is all that
 //! planning does), then their programs are evaluated in order, each on ciphertexts of the state or of the programs
-//! before it. A handle is usable by the next transaction of the same batch. Equal operations on equal operands have
-//! equal handles, so a handle that has its ciphertext is never computed again. Ciphertexts are kept under their handles
-//! for good; grants for key managers are written beside ([`parallax_runtime::access`]), with the handle as subject.
+//! before it. A handle is usable by the next transaction of the same batch, an input's from the next round on. Equal
+//! operations on equal operands have equal handles, so a handle that has its ciphertext is never computed again.
+//! Ciphertexts are kept under their handles for good; grants for key managers are written beside
+//! ([`parallax_runtime::access`]), with the handle as subject.
 //!
 //! # What is charged
 //! EVM gas, at the base fee (burnt) and what a sender pays beyond it. A call of a host contract costs what its reads,
@@ -42,8 +46,7 @@
 //! - A program is evaluated only on handles that the access control list let the contract use.
 //!
 //! # What is not here yet
-//! - Encrypted inputs: the verifier checks attestations, but no transaction brings a client's list and proof into the
-//!   state, so an attested handle without a ciphertext makes its transaction fail.
+//! - The service that attests inputs with the attesters' key, and the client that encrypts and submits them.
 //! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
 //! - JSON-RPC, the developer methods, `eth_getProof`, traces, and the node that serves this ParaTime.
 //! - The contract `ProtocolConfig`, which later versions of the published contracts have.
@@ -57,11 +60,13 @@
 pub mod circuit;
 #[cfg(test)]
 mod differential;
+pub mod envelope;
 pub mod error;
 pub mod evm;
 pub mod graph;
 pub mod handle;
 pub mod host;
+pub mod input;
 pub mod params;
 mod paratime;
 mod query;

@@ -1,12 +1,12 @@
 //! The EVM ParaTime as the runtime sees it: admission, planning, execution.
 
+use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
 use crate::evm::BlockContext;
 use crate::params::{self, Params, ours};
 use crate::query;
 use crate::round::{Round, open_batch};
 use crate::state;
-use crate::transaction::Transaction;
 use parallax_primitives::{Address, ChainContext, Event, Gas};
 use parallax_runtime::{Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo};
 use parallax_state::{Changes, StateError, StateView};
@@ -26,35 +26,39 @@ fn unavailable(error: &StateError) -> TxError {
 }
 
 /// Checks a transaction against the state; its FHE gas is not known before it is executed, so its limit stands in.
-fn admit(view: &dyn StateView, params: &Params, tx: &Transaction) -> Result<TxInfo, TxError> {
-    let account = state::account(view, &tx.sender).map_err(|e| unavailable(&e))?.unwrap_or_default();
-    if tx.nonce < account.nonce {
-        let text = format!("nonce {} of {} is used, the next one is {}", tx.nonce, tx.sender, account.nonce);
+pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Result<TxInfo, TxError> {
+    let (sender, nonce, gas_limit) = (tx.sender(), tx.nonce(), tx.gas_limit());
+    let account = state::account(view, &sender).map_err(|e| unavailable(&e))?.unwrap_or_default();
+    if nonce < account.nonce {
+        let text = format!("nonce {} of {} is used, the next one is {}", nonce, sender, account.nonce);
         return Err(refuse(Code::NonceUsed, text));
     }
-    if tx.nonce > account.nonce.saturating_add(MAX_NONCES_AHEAD) {
-        let text = format!("nonce {} of {} is too far ahead of {}", tx.nonce, tx.sender, account.nonce);
+    if nonce > account.nonce.saturating_add(MAX_NONCES_AHEAD) {
+        let text = format!("nonce {} of {} is too far ahead of {}", nonce, sender, account.nonce);
         return Err(refuse(Code::NonceAhead, format!("{text}; send the ones before it first")));
     }
-    if tx.max_fee < params.base_fee.into() {
-        let text = format!("it offers {} wei per unit of gas, the base fee is {}", tx.max_fee, params.base_fee);
+    if tx.max_fee() < params.base_fee.into() {
+        let text = format!("it offers {} wei per unit of gas, the base fee is {}", tx.max_fee(), params.base_fee);
         return Err(refuse(Code::FeeTooLow, text));
     }
-    if tx.gas_limit > params.transaction_gas_limit {
-        let text = format!("its gas limit is {}, a transaction may use {}", tx.gas_limit, params.transaction_gas_limit);
+    if gas_limit > params.transaction_gas_limit {
+        let text = format!("its gas limit is {}, a transaction may use {}", gas_limit, params.transaction_gas_limit);
         return Err(refuse(Code::GasLimitTooHigh, text));
     }
-    let most = U256::from(tx.max_fee).saturating_mul(U256::from(tx.gas_limit)).saturating_add(tx.value);
+    let most = U256::from(tx.max_fee()).saturating_mul(U256::from(gas_limit)).saturating_add(tx.value());
     if most > account.balance {
-        let text = format!("gas and value may take {most} wei, {} has {}; add funds", tx.sender, account.balance);
+        let text = format!("gas and value may take {most} wei, {} has {}; add funds", sender, account.balance);
         return Err(refuse(Code::Unaffordable, text));
     }
     Ok(TxInfo {
-        sender: Address(tx.sender.into_array()),
-        nonce: tx.nonce,
+        sender: Address(sender.into_array()),
+        nonce,
         next: account.nonce,
         priority: tx.effective_price(params.base_fee),
-        gas: params.max_transaction_fhe_gas,
+        gas: match tx {
+            Envelope::Ethereum(_) => params.max_transaction_fhe_gas,
+            Envelope::Input(input) => crate::round::input_work(params, input)?.1,
+        },
     })
 }
 
@@ -79,7 +83,7 @@ impl ParaTime for EvmParaTime {
         _fhe: Option<&dyn FheBackend>,
     ) -> Result<TxInfo, TxError> {
         let params = state::params(view).map_err(|e| unavailable(&e))?;
-        let tx = Transaction::open(tx, params.chain_id)?;
+        let tx = Envelope::open(tx, params.chain_id)?;
         admit(view, &params, &tx)
     }
 
@@ -122,7 +126,7 @@ impl ParaTime for EvmParaTime {
             if cancelled() {
                 return Err(Abort::Cancelled);
             }
-            round.transaction(tx, bytes)?;
+            round.transaction(tx, bytes, fhe)?;
         }
         let mut evaluator = Evaluator::new(fhe, context, cancelled);
         let done = round.finish(&mut evaluator)?;

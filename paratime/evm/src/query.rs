@@ -124,6 +124,9 @@ fn block(view: &dyn StateView, number: u64) -> Result<Json, String> {
 fn receipt(view: &dyn StateView, hash: &B256) -> Result<Json, String> {
     let Some((number, index)) = state::place(view, hash).map_err(text)? else { return Ok(Json::Null) };
     let Some(found) = state::receipt(view, number, index).map_err(text)? else { return Ok(Json::Null) };
+    if found.transaction == [crate::input::TYPE] {
+        return Ok(input_json(hash, &found, (number, index)));
+    }
     let chain_id = state::params(view).map_err(text)?.chain_id;
     let tx = Transaction::open(&found.transaction, chain_id).map_err(|e| e.to_string())?;
     let before = match index.checked_sub(1) {
@@ -142,6 +145,33 @@ fn first_log(view: &dyn StateView, number: u64, last: u32) -> Result<usize, Stri
     Ok(count)
 }
 
+fn failure_json(found: &StoredReceipt) -> Json {
+    match &found.outcome {
+        Ok(_) => Json::Null,
+        Err(Failure::Revert(data)) => json!({ "revert": hex::encode_prefixed(data) }),
+        Err(Failure::Halt(reason)) => json!({ "halt": reason }),
+        Err(Failure::Fhe(reason)) => json!({ "fhe": reason }),
+    }
+}
+
+/// The receipt of an encrypted input; its handles are what it returned.
+fn input_json(hash: &B256, found: &StoredReceipt, (number, index): (u64, u32)) -> Json {
+    let returned = found.outcome.as_deref().unwrap_or_default();
+    let handles: Vec<String> = returned.chunks_exact(32).map(|h| B256::from_slice(h).to_string()).collect();
+    json!({
+        "hash": hash.to_string(),
+        "block": hex_number(number),
+        "index": hex_number(index),
+        "type": hex_number(crate::input::TYPE),
+        "from": Address::from(found.from).to_string(),
+        "status": hex_number(u8::from(found.outcome.is_ok())),
+        "failure": failure_json(found),
+        "gas_used": hex_number(found.gas_used),
+        "fhe_gas": hex_number(found.fhe_gas),
+        "handles": handles,
+    })
+}
+
 fn receipt_json(found: &StoredReceipt, tx: &Transaction, (number, index): (u64, u32), before: usize) -> Json {
     let logs: Vec<Json> = (before..)
         .zip(&found.logs)
@@ -155,12 +185,6 @@ fn receipt_json(found: &StoredReceipt, tx: &Transaction, (number, index): (u64, 
             })
         })
         .collect();
-    let failure = match &found.outcome {
-        Ok(_) => Json::Null,
-        Err(Failure::Revert(data)) => json!({ "revert": hex::encode_prefixed(data) }),
-        Err(Failure::Halt(reason)) => json!({ "halt": reason }),
-        Err(Failure::Fhe(reason)) => json!({ "fhe": reason }),
-    };
     json!({
         "hash": tx.hash.to_string(),
         "block": hex_number(number),
@@ -170,7 +194,7 @@ fn receipt_json(found: &StoredReceipt, tx: &Transaction, (number, index): (u64, 
         "to": tx.to.to().map(Address::to_string),
         "contract": found.contract.map(|c| Address::from(c).to_string()),
         "status": hex_number(u8::from(found.outcome.is_ok())),
-        "failure": failure,
+        "failure": failure_json(found),
         "gas_used": hex_number(found.gas_used),
         "cumulative_gas_used": hex_number(found.cumulative_gas_used),
         "effective_gas_price": hex_number(found.effective_gas_price),

@@ -2,19 +2,21 @@
 //!
 //! The first two steps take public data alone, and planning a batch is doing just them.
 
-use crate::circuit::{self, Work};
+use crate::circuit::{self, Inputs, Work};
+use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
 use crate::evm::{self, BlockContext};
 use crate::graph::{Request, Right};
+use crate::input::Input;
 use crate::params::Params;
-use crate::paratime::depositor;
+use crate::paratime::{admit, depositor};
 use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
 use parallax_primitives::{Address as Account, Digest, Gas, KeyId, encode};
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Abort, Evaluator, RoundContext, TxError, TxResult, access, gas};
+use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas};
 use parallax_state::{Changes, CipherRef, Overlay, StateView};
 use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
 use revm::primitives::{B256, U256};
@@ -22,12 +24,12 @@ use std::collections::BTreeMap;
 
 /// Opens every transaction. What fails here could have been seen by whoever made the batch, and nobody can be charged
 /// for it, so it voids the batch.
-pub(crate) fn open_batch(params: &Params, batch: &[Vec<u8>]) -> Result<Vec<Transaction>, Abort> {
+pub(crate) fn open_batch(params: &Params, batch: &[Vec<u8>]) -> Result<Vec<Envelope>, Abort> {
     if batch.len() > MAX_BATCH_TXS {
         return Err(Abort::InvalidBatch(format!("{} transactions, the limit is {MAX_BATCH_TXS}", batch.len())));
     }
     let open = |(index, bytes): (usize, &Vec<u8>)| {
-        Transaction::open(bytes, params.chain_id).map_err(|e| Abort::InvalidBatch(format!("transaction {index}: {e}")))
+        Envelope::open(bytes, params.chain_id).map_err(|e| Abort::InvalidBatch(format!("transaction {index}: {e}")))
     };
     batch.iter().enumerate().map(open).collect()
 }
@@ -104,12 +106,13 @@ impl<'a> Round<'a> {
         self.fhe_gas
     }
 
-    /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did.
-    pub(crate) fn try_within(&mut self, tx: &Transaction, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
-        if self.evm_gas.saturating_add(tx.gas_limit) > self.params.block_gas_limit && self.evm_gas > 0 {
+    /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did. Proofs
+    /// of inputs count as good.
+    pub(crate) fn try_within(&mut self, tx: &Envelope, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
+        if self.evm_gas.saturating_add(tx.gas_limit()) > self.params.block_gas_limit && self.evm_gas > 0 {
             return Ok(false);
         }
-        let trial = self.trial(tx, bytes)?;
+        let trial = self.trial(tx, bytes, None)?;
         let gas = charged(&trial);
         if self.fhe_gas.saturating_add(gas.0) > limit {
             return Ok(false);
@@ -118,14 +121,14 @@ impl<'a> Round<'a> {
         Ok(true)
     }
 
-    /// Executes a transaction as far as public data go.
-    pub(crate) fn transaction(&mut self, tx: &Transaction, bytes: &[u8]) -> Result<(), Abort> {
-        let trial = self.trial(tx, bytes)?;
+    /// Executes a transaction as far as public data go, and checks the proof of an input.
+    pub(crate) fn transaction(&mut self, tx: &Envelope, bytes: &[u8], fhe: &dyn FheBackend) -> Result<(), Abort> {
+        let trial = self.trial(tx, bytes, Some(fhe))?;
         self.take(tx, bytes, trial);
         Ok(())
     }
 
-    fn take(&mut self, tx: &Transaction, bytes: &[u8], trial: Result<Trial, TxError>) {
+    fn take(&mut self, tx: &Envelope, bytes: &[u8], trial: Result<Trial, TxError>) {
         let gas = charged(&trial);
         let outcome = trial.map(|trial| self.include(tx, trial));
         self.fhe_gas = self.fhe_gas.saturating_add(gas.0);
@@ -133,29 +136,88 @@ impl<'a> Round<'a> {
     }
 
     /// Makes a transaction part of the block. Returns its hash.
-    fn include(&mut self, tx: &Transaction, trial: Trial) -> Vec<u8> {
+    fn include(&mut self, tx: &Envelope, trial: Trial) -> Vec<u8> {
+        let hash = tx.hash();
         let index = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
         self.state.apply(trial.changes);
         self.evm_gas = trial.receipt.cumulative_gas_used;
         self.logs.extend(trial.receipt.logs.iter().cloned());
-        state::put_receipt(&mut self.state, self.block.number, index, &tx.hash, &trial.receipt);
-        self.hashes.push(tx.hash.0);
+        state::put_receipt(&mut self.state, self.block.number, index, &hash, &trial.receipt);
+        self.hashes.push(hash.0);
         self.rights.extend(trial.rights);
         if let Some(work) = trial.work {
-            self.coming.extend(work.outputs.iter().map(|handle| (*handle, work.key)));
+            // What a list holds may turn out not to be there, so it counts from the next round on.
+            if matches!(work.inputs, Inputs::Handles(_)) {
+                self.coming.extend(work.outputs.iter().map(|handle| (*handle, work.key)));
+            }
             self.work.push((index.into(), work));
         }
-        tx.hash.to_vec()
+        hash.to_vec()
     }
 
-    fn trial(&self, tx: &Transaction, bytes: &[u8]) -> Result<Result<Trial, TxError>, Abort> {
-        if self.evm_gas.saturating_add(tx.gas_limit) > self.params.block_gas_limit {
-            let text = format!("its gas limit of {} exceeds what is left of the block; send it again", tx.gas_limit);
+    fn trial(
+        &self,
+        tx: &Envelope,
+        bytes: &[u8],
+        fhe: Option<&dyn FheBackend>,
+    ) -> Result<Result<Trial, TxError>, Abort> {
+        let limit = tx.gas_limit();
+        if self.evm_gas.saturating_add(limit) > self.params.block_gas_limit {
+            let text = format!("its gas limit of {limit} exceeds what is left of the block; send it again");
             return Ok(Err(refuse(Code::GasLimitTooHigh, text)));
         }
-        let done = match evm::execute(&self.state, self.params, &self.block, tx) {
+        match tx {
+            Envelope::Ethereum(inner) => self.ethereum(tx, inner, bytes),
+            Envelope::Input(input) => self.input(tx, input, fhe),
+        }
+    }
+
+    /// Takes a client's list: its ciphertexts are there from the next round on.
+    fn input(
+        &self,
+        tx: &Envelope,
+        input: &Input,
+        fhe: Option<&dyn FheBackend>,
+    ) -> Result<Result<Trial, TxError>, Abort> {
+        let expected = state::account(&self.state, &input.sender)?.unwrap_or_default().nonce;
+        if input.nonce > expected {
+            let text = format!("nonce {} of {}, expected is {expected}", input.nonce, input.sender);
+            return Ok(Err(refuse(Code::NonceAhead, text)));
+        }
+        if let Err(error) = admit(&self.state, self.params, tx) {
+            return Ok(Err(error));
+        }
+        let (program, gas, evm_gas) = match input_work(self.params, input) {
+            Ok(work) => work,
+            Err(error) => return Ok(Err(error)),
+        };
+        let checked = match fhe {
+            Some(fhe) => fhe.verify_input(input.key, &input.list, input.blocks(), &input.metadata(self.context)),
+            None => Ok(()),
+        };
+        let bytes = [crate::input::TYPE];
+        if let Err(reason) = checked {
+            let text = reason.to_string();
+            return self.failed(tx, &bytes, (evm_gas, gas::PROOF), text).map(Ok);
+        }
+        let mut trial = self.failed(tx, &bytes, (evm_gas, gas.0), String::new())?;
+        let handles = input.handles(self.params.chain_id);
+        trial.receipt.outcome = Ok(handles.iter().flat_map(|handle| handle.0).collect());
+        let mut there = true;
+        for handle in &handles {
+            there &= state::cipher(&self.state, handle)?.is_some();
+        }
+        if !there {
+            let inputs = Inputs::List(input.list.to_vec());
+            trial.work = Some(Work { key: input.key, program, inputs, outputs: handles });
+        }
+        Ok(Ok(trial))
+    }
+
+    fn ethereum(&self, tx: &Envelope, inner: &Transaction, bytes: &[u8]) -> Result<Result<Trial, TxError>, Abort> {
+        let done = match evm::execute(&self.state, self.params, &self.block, inner) {
             Ok(done) => done,
-            Err(EVMError::Transaction(reason)) => return Ok(Err(refused(tx, &reason))),
+            Err(EVMError::Transaction(reason)) => return Ok(Err(refused(inner, &reason))),
             Err(EVMError::Database(fault)) => return Err(fault.0.into()),
             Err(other) => return Err(Abort::Local(format!("the EVM failed: {other}"))),
         };
@@ -163,7 +225,7 @@ impl<'a> Round<'a> {
     }
 
     /// What a transaction that ran leaves: its changes and receipt, and the work that its operations ask for.
-    fn settle(&self, tx: &Transaction, bytes: &[u8], done: ResultAndState) -> Result<Trial, Abort> {
+    fn settle(&self, tx: &Envelope, bytes: &[u8], done: ResultAndState) -> Result<Trial, Abort> {
         let ResultAndState { result, state } = done;
         let request = match &result {
             ExecutionResult::Success { logs, .. } => Request::of(logs),
@@ -171,12 +233,17 @@ impl<'a> Round<'a> {
         };
         let work = match self.work_of(&request)? {
             Ok(work) => work,
-            Err(reason) => return self.failed(tx, bytes, reason),
+            Err(reason) => return self.failed(tx, bytes, (tx.gas_limit(), 0), reason),
         };
         let receipt = self.receipt(tx, bytes, &result, work.as_ref());
         let size = encode(&receipt).len();
         if size > MAX_VALUE_BYTES.saturating_sub(64) {
-            return self.failed(tx, bytes, format!("its receipt has {size} bytes, {MAX_VALUE_BYTES} is the most"));
+            return self.failed(
+                tx,
+                bytes,
+                (tx.gas_limit(), 0),
+                format!("its receipt has {size} bytes, {MAX_VALUE_BYTES} is the most"),
+            );
         }
         let mut layer = Overlay::new(&self.state);
         state::commit(&mut layer, state)?;
@@ -229,30 +296,37 @@ impl<'a> Round<'a> {
         Ok(Ok(Some(work)))
     }
 
-    /// A transaction whose operations cannot be evaluated: nothing of it stays but its nonce and its fee, for all the
-    /// gas that it offered.
-    fn failed(&self, tx: &Transaction, bytes: &[u8], reason: String) -> Result<Trial, Abort> {
+    /// A transaction whose operations cannot be evaluated: nothing of it stays but its nonce and its fee, for this much
+    /// EVM gas.
+    fn failed(
+        &self,
+        tx: &Envelope,
+        bytes: &[u8],
+        (evm_gas, fhe_gas): (u64, u64),
+        reason: String,
+    ) -> Result<Trial, Abort> {
         let mut layer = Overlay::new(&self.state);
-        let mut sender = state::account(&layer, &tx.sender)?.unwrap_or_default();
+        let from = tx.sender();
+        let mut sender = state::account(&layer, &from)?.unwrap_or_default();
         let price = tx.effective_price(self.params.base_fee);
         sender.nonce = sender.nonce.saturating_add(1);
-        sender.balance = sender.balance.saturating_sub(U256::from(price).saturating_mul(U256::from(tx.gas_limit)));
-        state::put_account(&mut layer, &tx.sender, &sender);
+        sender.balance = sender.balance.saturating_sub(U256::from(price).saturating_mul(U256::from(evm_gas)));
+        state::put_account(&mut layer, &from, &sender);
         let tip = price.saturating_sub(self.params.base_fee.into());
         let recipient = crate::params::ours(&self.params.fee_recipient);
         let mut account = state::account(&layer, &recipient)?.unwrap_or_default();
-        let reward = U256::from(tip).saturating_mul(U256::from(tx.gas_limit));
+        let reward = U256::from(tip).saturating_mul(U256::from(evm_gas));
         account.balance = account.balance.saturating_add(reward);
         if !reward.is_zero() {
             state::put_account(&mut layer, &recipient, &account);
         }
         let receipt = StoredReceipt {
             transaction: bytes.to_vec(),
-            from: tx.sender.into_array(),
-            gas_used: tx.gas_limit,
-            cumulative_gas_used: self.evm_gas.saturating_add(tx.gas_limit),
+            from: from.into_array(),
+            gas_used: evm_gas,
+            cumulative_gas_used: self.evm_gas.saturating_add(evm_gas),
             effective_gas_price: price,
-            fhe_gas: 0,
+            fhe_gas,
             contract: None,
             outcome: Err(Failure::Fhe(reason)),
             logs: Vec::new(),
@@ -260,7 +334,7 @@ impl<'a> Round<'a> {
         Ok(Trial { changes: layer.into_changes(), receipt, work: None, rights: Vec::new() })
     }
 
-    fn receipt(&self, tx: &Transaction, bytes: &[u8], result: &ExecutionResult, work: Option<&Work>) -> StoredReceipt {
+    fn receipt(&self, tx: &Envelope, bytes: &[u8], result: &ExecutionResult, work: Option<&Work>) -> StoredReceipt {
         let gas_used = result.tx_gas_used();
         let contract = match result {
             ExecutionResult::Success { output, .. } => output.address().map(|a| a.into_array()),
@@ -277,7 +351,7 @@ impl<'a> Round<'a> {
         };
         StoredReceipt {
             transaction: bytes.to_vec(),
-            from: tx.sender.into_array(),
+            from: tx.sender().into_array(),
             gas_used,
             cumulative_gas_used: self.evm_gas.saturating_add(gas_used),
             effective_gas_price: tx.effective_price(self.params.base_fee),
@@ -317,8 +391,15 @@ impl<'a> Round<'a> {
     }
 
     fn evaluate(&mut self, evaluator: &mut Evaluator<'_>, index: u64, work: &Work) -> Result<(), Abort> {
-        let mut inputs = Vec::with_capacity(work.inputs.len());
-        for handle in &work.inputs {
+        let mut inputs = Vec::new();
+        let handles = match &work.inputs {
+            Inputs::Handles(handles) => handles.as_slice(),
+            Inputs::List(list) => {
+                inputs.push(list.clone());
+                &[]
+            }
+        };
+        for handle in handles {
             let missing = || Abort::Local(format!("the ciphertext of handle {handle} is not here"));
             let cipher = state::cipher(&self.state, handle)?.ok_or_else(missing)?;
             inputs.push(self.state.blob(&cipher.digest)?.ok_or_else(missing)?);
@@ -343,6 +424,22 @@ impl<'a> Round<'a> {
             }
         }
     }
+}
+
+/// The program of an input with its FHE and EVM gas, if it is within the limits.
+pub(crate) fn input_work(params: &Params, input: &Input) -> Result<(Program, Gas, u64), TxError> {
+    let program = input.program().map_err(|e| refuse(Code::Malformed, format!("its types make no program: {e}")))?;
+    let gas = input.fhe_gas(&program);
+    let (evm_gas, most) = (input.gas(gas), params.max_transaction_fhe_gas);
+    if gas > most {
+        let text = format!("its list takes {gas} of FHE gas, a transaction may take {most}; make it shorter");
+        return Err(refuse(Code::GasLimitTooHigh, text));
+    }
+    if evm_gas > input.gas_limit {
+        let text = format!("it uses {evm_gas} gas, its limit is {}; raise it", input.gas_limit);
+        return Err(refuse(Code::IntrinsicGas, text));
+    }
+    Ok((program, gas, evm_gas))
 }
 
 /// The FHE gas of a transaction: what every one costs, and its program.

@@ -260,7 +260,7 @@ impl Database for Reader<'_> {
     }
 }
 
-/// Writes what a transaction left in the journal.
+/// Writes what a transaction left in the journal. In which order does not matter: every key is written once.
 pub(crate) fn commit(state: &mut Overlay<'_>, changes: EvmState) -> Result<(), StateError> {
     for (address, account) in changes {
         if !account.is_touched() {

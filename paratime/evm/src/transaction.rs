@@ -45,16 +45,16 @@ pub struct Transaction {
     pub access_list: AccessList,
 }
 
-fn malformed(reason: impl std::fmt::Display) -> TxError {
+pub(crate) fn malformed(reason: impl std::fmt::Display) -> TxError {
     refuse(Code::Malformed, format!("the bytes are not an Ethereum transaction: {reason}"))
 }
 
-fn read<T: Decodable>(from: &mut &[u8], field: &str) -> Result<T, TxError> {
+pub(crate) fn read<T: Decodable>(from: &mut &[u8], field: &str) -> Result<T, TxError> {
     T::decode(from).map_err(|e| malformed(format!("field {field}: {e}")))
 }
 
 /// The list that a payload is, whole and without more.
-fn list<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], TxError> {
+pub(crate) fn list<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], TxError> {
     let header = Header::decode(from).map_err(malformed)?;
     if !header.list {
         return Err(malformed("it is not a list"));
@@ -67,7 +67,7 @@ fn list<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], TxError> {
 }
 
 /// The fields of a payload as far as they are signed, as a list of its own.
-fn signed_part(fields: &[u8], prefix: &[u8], suffix: &[u8]) -> B256 {
+pub(crate) fn signed_part(fields: &[u8], prefix: &[u8], suffix: &[u8]) -> B256 {
     let mut out = prefix.to_vec();
     Header { list: true, payload_length: fields.len().saturating_add(suffix.len()) }.encode(&mut out);
     out.extend_from_slice(fields);
@@ -76,14 +76,14 @@ fn signed_part(fields: &[u8], prefix: &[u8], suffix: &[u8]) -> B256 {
 }
 
 /// What follows the signed fields.
-struct Signature {
-    r: U256,
-    s: U256,
-    odd: bool,
+pub(crate) struct Signature {
+    pub(crate) r: U256,
+    pub(crate) s: U256,
+    pub(crate) odd: bool,
 }
 
 impl Signature {
-    fn sender(&self, digest: B256) -> Result<Address, TxError> {
+    pub(crate) fn sender(&self, digest: B256) -> Result<Address, TxError> {
         let bad = |why: &str| refuse(Code::BadSignature, format!("the signature is not valid: {why}"));
         if self.s > HALF_ORDER {
             return Err(bad("its s is in the upper half of the order; use the other one"));
@@ -92,7 +92,7 @@ impl Signature {
     }
 }
 
-fn chain(given: u64, expected: u64) -> Result<(), TxError> {
+pub(crate) fn chain(given: u64, expected: u64) -> Result<(), TxError> {
     if given == expected {
         return Ok(());
     }
@@ -192,6 +192,6 @@ impl Transaction {
     }
 }
 
-fn end(rest: &[u8]) -> Result<(), TxError> {
+pub(crate) fn end(rest: &[u8]) -> Result<(), TxError> {
     if rest.is_empty() { Ok(()) } else { Err(malformed("the list has more fields")) }
 }

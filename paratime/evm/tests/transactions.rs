@@ -157,7 +157,7 @@ fn transactions_that_cannot_pay_or_come_at_the_wrong_time_are_refused_with_their
         let sender = check(&net, &broken).map(|info| info.sender);
         assert_ne!(sender, Ok(Account(alice.address().into_array())), "byte {at} is signed or is the signature");
     }
-    net.round(&[good.clone()]);
+    net.round(std::slice::from_ref(&good));
     assert_eq!(code(&net, &good), Code::NonceUsed as u32);
     let context = net.context();
     let again =

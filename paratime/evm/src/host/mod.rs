@@ -128,7 +128,9 @@ fn upgrade(selector: [u8; 4], data: &[u8], contract: Behind) -> Outcome<Bytes> {
         Some(Upgrade::Initialize) if !verifier => Err(error("NotInitializingFromEmptyProxy()", &[])),
         Some(Upgrade::InitializeVerifier) if verifier => {
             let args = abi::Args::new(data, 4)?;
-            (args.address(0)?, args.uint64(1)?, args.addresses(2)?);
+            args.address(0)?;
+            args.uint64(1)?;
+            args.addresses(2)?;
             Err(error("NotInitializingFromEmptyProxy()", &[]))
         }
         Some(Upgrade::Reinitialize) if contract == Behind::Twice => Err(error("InvalidInitialization()", &[])),

@@ -150,7 +150,7 @@ impl Net {
         let plan = self.evm.plan(&self.state, &context, batch, LIMIT).expect("it can be planned");
         assert_eq!(plan.take, batch.len(), "the batch fits");
         let done = self.evm.execute(&self.state, &context, batch, &self.backend, &|| false).expect("it executes");
-        assert_eq!(done.gas, plan.gas, "the plan's gas is what is spent");
+        assert!(done.gas <= plan.gas, "{} is spent, {} was planned", done.gas, plan.gas);
         self.state.apply(done.changes.clone());
         self.round += 1;
         self.deposits.clear();
@@ -160,13 +160,13 @@ impl Net {
     /// Executes one transaction and returns its receipt.
     pub fn send(&mut self, from: &Wallet, to: Address, input: impl Into<Bytes>) -> Json {
         let tx = self.tx(from, TxKind::Call(to), input);
-        self.round(&[tx.clone()]);
+        self.round(std::slice::from_ref(&tx));
         self.receipt(&tx)
     }
 
     pub fn deploy(&mut self, from: &Wallet, code: impl Into<Bytes>) -> Address {
         let tx = self.tx(from, TxKind::Create, code);
-        self.round(&[tx.clone()]);
+        self.round(std::slice::from_ref(&tx));
         let receipt = self.receipt(&tx);
         assert_eq!(receipt["status"], "0x1", "{receipt}");
         receipt["contract"].as_str().expect("it made a contract").parse().expect("it is an address")

@@ -28,6 +28,19 @@ pub struct Unsigned {
     pub input: Bytes,
 }
 
+/// An encrypted input to be signed.
+#[derive(Clone)]
+pub struct UnsignedInput {
+    pub chain_id: u64,
+    pub nonce: u64,
+    pub gas_limit: u64,
+    pub contract: Address,
+    pub user: Address,
+    pub key: [u8; 32],
+    pub types: Vec<u8>,
+    pub list: Vec<u8>,
+}
+
 fn list(fields: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Header { list: true, payload_length: fields.len() }.encode(&mut out);
@@ -63,6 +76,26 @@ impl Wallet {
     pub fn sign_bytes(&self, digest: B256) -> Vec<u8> {
         let (r, s, odd) = self.sign(digest);
         [&r.to_be_bytes::<32>()[..], &s.to_be_bytes::<32>(), &[27 + u8::from(odd)]].concat()
+    }
+
+    /// An encrypted input: the fields of the envelope up to the list, then list and signature.
+    pub fn input(&self, input: &UnsignedInput) -> Vec<u8> {
+        let mut fields = Vec::new();
+        input.chain_id.encode(&mut fields);
+        input.nonce.encode(&mut fields);
+        1u128.encode(&mut fields);
+        3_000_000_000u128.encode(&mut fields);
+        input.gas_limit.encode(&mut fields);
+        input.contract.encode(&mut fields);
+        input.user.encode(&mut fields);
+        B256::from(input.key).encode(&mut fields);
+        Bytes::from(input.types.clone()).encode(&mut fields);
+        Bytes::from(input.list.clone()).encode(&mut fields);
+        let (r, s, odd) = self.sign(keccak256([vec![0x50], list(&fields)].concat()));
+        odd.encode(&mut fields);
+        r.encode(&mut fields);
+        s.encode(&mut fields);
+        [vec![0x50], list(&fields)].concat()
     }
 
     pub fn transaction(&self, tx: &Unsigned) -> Vec<u8> {
