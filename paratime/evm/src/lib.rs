@@ -58,6 +58,7 @@
 //! their own toolchain (`contracts/`), and the published host contracts themselves (`src/differential`).
 
 pub mod circuit;
+pub mod decryption;
 #[cfg(test)]
 mod differential;
 pub mod envelope;

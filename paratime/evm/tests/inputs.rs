@@ -2,28 +2,19 @@
 
 mod support;
 
-use parallax_clear::ClearCipher;
 use parallax_evm::error::Code;
-use parallax_evm::host::Verifier;
-use parallax_evm::input::{attestation, metadata, proof};
-use parallax_runtime::{ClientCipher, ParaTime};
+use parallax_runtime::ParaTime;
 use revm::primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use serde_json::{Value as Json, json};
 use support::wallet::{UnsignedInput, Wallet};
-use support::{CHAIN_ID, GATEWAY, GATEWAY_INPUTS, KEY, Net, calldata, word};
+use support::{Net, attest, calldata, calldata_with_bytes, handles, word};
 
 const PURSE: &str = include_str!("../contracts/Purse.hex");
-const EUINT64: u8 = 5;
 
 struct Bank {
     net: Net,
     purse: Address,
     alice: Wallet,
-}
-
-/// The numbers of four bits in which a list holds a value of 64 bits.
-fn packed(n: u64) -> Vec<u8> {
-    (0..16).map(|at| (n >> (4 * at) & 15) as u8).collect()
 }
 
 impl Bank {
@@ -33,45 +24,9 @@ impl Bank {
         Self { net, purse, alice }
     }
 
-    /// A list of these amounts for a contract and a user, proven.
-    fn list(&self, amounts: &[u64], contract: Address, user: Address) -> Vec<u8> {
-        let digits: Vec<u8> = amounts.iter().flat_map(|n| packed(*n)).collect();
-        let bound = metadata(&self.net.context(), KEY, contract, user);
-        ClearCipher::new(KEY, 7).encrypt(&digits, &bound).expect("the digits are in range")
-    }
-
-    /// An envelope by Alice, with her next nonce.
-    fn unsigned(&mut self, amounts: &[u64], contract: Address, user: Address) -> UnsignedInput {
-        let list = self.list(amounts, contract, user);
-        let nonce = self.net.nonces.entry(self.alice.address()).or_default();
-        *nonce += 1;
-        let types = vec![EUINT64; amounts.len()];
-        let nonce = *nonce - 1;
-        UnsignedInput { chain_id: CHAIN_ID, nonce, gas_limit: 500_000, contract, user, key: KEY.0, types, list }
-    }
-
-    fn submit(&mut self, input: &UnsignedInput) -> Json {
-        let tx = self.alice.input(input);
-        self.net.round(std::slice::from_ref(&tx));
-        self.net.receipt(&tx)
-    }
-
-    /// What the attester signs for these handles.
-    fn attest(&self, handles: &[B256], contract: Address, user: Address) -> Vec<u8> {
-        let contract_of = Address::from(GATEWAY_INPUTS.0);
-        let verifier = Verifier { contract: contract_of, chain_id: GATEWAY, signers: vec![], threshold: 1 };
-        let digest = attestation(&verifier, handles, user, contract, CHAIN_ID, &[]);
-        proof(handles, &[Wallet::seeded(71).sign_bytes(digest)], &[])
-    }
-
     fn mint(&mut self, from: &Wallet, handle: B256, proof: &[u8]) -> Json {
-        let mut data = calldata("mintEncrypted(address,bytes32,bytes)", &[]);
-        let length = B256::from(U256::from(proof.len()));
-        for part in [from.address().into_word(), handle, word(96), length] {
-            data.extend_from_slice(part.as_slice());
-        }
-        data.extend_from_slice(proof);
-        data.resize(data.len().next_multiple_of(32) + 4, 0);
+        let words = [from.address().into_word(), handle];
+        let data = calldata_with_bytes("mintEncrypted(address,bytes32,bytes)", &words, proof);
         self.net.send(from, self.purse, data)
     }
 
@@ -81,23 +36,18 @@ impl Bank {
     }
 }
 
-fn handles(receipt: &Json) -> Vec<B256> {
-    let list = receipt["handles"].as_array().expect("there are handles");
-    list.iter().map(|h| h.as_str().expect("it is text").parse().expect("it is a handle")).collect()
-}
-
 #[test]
 fn an_amount_that_only_its_client_knows_is_minted() {
     let mut bank = Bank::new();
     let (purse, user) = (bank.purse, bank.alice.address());
-    let input = bank.unsigned(&[1_234_567_890_123, 42], purse, user);
-    let receipt = bank.submit(&input);
+    let input = bank.net.input(&bank.alice, &[1_234_567_890_123, 42], purse);
+    let receipt = bank.net.submit(&bank.alice, &input);
     assert_eq!(receipt["status"], "0x1", "{receipt}");
     let handles = handles(&receipt);
     assert_eq!(handles.len(), 2);
     assert_eq!((handles[0][21], handles[1][21]), (0, 1), "a handle says its place in the list");
     assert_eq!(bank.net.decrypt(handles[0]), U256::from(1_234_567_890_123u64));
-    let proof = bank.attest(&handles, purse, user);
+    let proof = attest(&handles, purse, user);
     for (handle, sum) in handles.iter().zip([1_234_567_890_123u64, 1_234_567_890_165]) {
         let receipt = bank.mint(&Wallet::development(0), *handle, &proof);
         assert_eq!(receipt["status"], "0x1", "{receipt}");
@@ -109,14 +59,14 @@ fn an_amount_that_only_its_client_knows_is_minted() {
 fn an_input_is_good_for_its_user_and_contract_alone() {
     let mut bank = Bank::new();
     let (purse, user) = (bank.purse, bank.alice.address());
-    let input = bank.unsigned(&[5], purse, user);
-    let handle = handles(&bank.submit(&input))[0];
-    let proof = bank.attest(&[handle], purse, user);
+    let input = bank.net.input(&bank.alice, &[5], purse);
+    let handle = handles(&bank.net.submit(&bank.alice, &input))[0];
+    let proof = attest(&[handle], purse, user);
     let receipt = bank.mint(&Wallet::development(1), handle, &proof);
     assert_eq!(receipt["status"], "0x0", "another user");
     let selector = hex::encode_prefixed(&keccak256("InvalidSigner(address)")[..4]);
     assert!(receipt["failure"]["revert"].as_str().is_some_and(|data| data.starts_with(&selector)), "{receipt}");
-    let elsewhere = bank.attest(&[handle], Address::repeat_byte(1), user);
+    let elsewhere = attest(&[handle], Address::repeat_byte(1), user);
     assert_eq!(bank.mint(&Wallet::development(0), handle, &elsewhere)["status"], "0x0", "another contract");
 }
 
@@ -124,11 +74,11 @@ fn an_input_is_good_for_its_user_and_contract_alone() {
 fn a_list_whose_proof_does_not_hold_costs_its_bringer_the_fee() {
     let mut bank = Bank::new();
     let (purse, user) = (bank.purse, bank.alice.address());
-    let mut input = bank.unsigned(&[5], purse, user);
+    let mut input = bank.net.input(&bank.alice, &[5], purse);
     // Proven for another contract than it is brought for.
     input.contract = Address::repeat_byte(1);
     let before = bank.net.balance(user);
-    let receipt = bank.submit(&input);
+    let receipt = bank.net.submit(&bank.alice, &input);
     assert_eq!(receipt["status"], "0x0");
     assert!(receipt["failure"]["fhe"].as_str().is_some_and(|text| text.contains("proof of knowledge")), "{receipt}");
     let gas: U256 = receipt["gas_used"].as_str().expect("it is there").parse().expect("it is a number");
@@ -140,16 +90,16 @@ fn a_list_whose_proof_does_not_hold_costs_its_bringer_the_fee() {
 fn an_attested_handle_without_a_ciphertext_makes_its_transaction_fail() {
     let mut bank = Bank::new();
     let (purse, user) = (bank.purse, bank.alice.address());
-    let input = bank.unsigned(&[5], purse, user);
-    let handle = handles(&bank.submit(&input))[0];
+    let input = bank.net.input(&bank.alice, &[5], purse);
+    let handle = handles(&bank.net.submit(&bank.alice, &input))[0];
     let mut made_up = handle;
     made_up[3] ^= 1;
-    let proof = bank.attest(&[made_up], purse, user);
+    let proof = attest(&[made_up], purse, user);
     let receipt = bank.mint(&Wallet::development(0), made_up, &proof);
     assert!(receipt["failure"]["fhe"].as_str().is_some_and(|text| text.contains("no ciphertext")), "{receipt}");
     let mut foreign = handle;
     foreign[29] ^= 1;
-    let proof = bank.attest(&[foreign], purse, user);
+    let proof = attest(&[foreign], purse, user);
     let receipt = bank.mint(&Wallet::development(0), foreign, &proof);
     let expected = hex::encode_prefixed(&keccak256("InvalidChainId()")[..4]);
     assert_eq!(receipt["failure"]["revert"], expected, "a handle of another chain");
@@ -158,8 +108,8 @@ fn an_attested_handle_without_a_ciphertext_makes_its_transaction_fail() {
 #[test]
 fn inputs_that_are_not_formed_well_are_refused_before_anything_is_paid() {
     let mut bank = Bank::new();
-    let (purse, user) = (bank.purse, bank.alice.address());
-    let good = bank.unsigned(&[5], purse, user);
+    let purse = bank.purse;
+    let good = bank.net.input(&bank.alice, &[5], purse);
     let code = |change: &dyn Fn(&mut UnsignedInput)| {
         let mut input = good.clone();
         change(&mut input);
@@ -182,7 +132,7 @@ fn inputs_that_are_not_formed_well_are_refused_before_anything_is_paid() {
 fn a_batch_may_mix_inputs_and_transactions() {
     let mut bank = Bank::new();
     let (purse, user) = (bank.purse, bank.alice.address());
-    let input = bank.unsigned(&[9], purse, user);
+    let input = bank.net.input(&bank.alice, &[9], purse);
     let alice = Wallet::development(0);
     let first = bank.alice.input(&input);
     let second =

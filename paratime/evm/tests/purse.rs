@@ -189,3 +189,54 @@ fn two_replicas_reach_the_same_bits_and_a_liar_does_not() {
     assert_ne!(one.trace.root(), liar.trace.root());
     assert_ne!(one.changes.writes, liar.changes.writes);
 }
+
+#[test]
+fn what_has_its_ciphertext_is_not_computed_again() {
+    let (mut net, alice) = (Net::default(), Wallet::development(0));
+    let code =
+        support::creation(&hex::decode(include_str!("../contracts/Caller.hex").trim()).expect("it is hexadecimal"));
+    let caller = net.deploy(&alice, code);
+    let make = |n| calldata("trivialEncrypt(uint256,uint8)", &[word(n), word(5)]);
+    let ask = |net: &Net, calls: &[Vec<u8>]| -> Vec<B256> {
+        let output = net.call(alice.address(), caller, &calls.concat());
+        support::entries(&output).iter().map(|(_, data)| B256::from_slice(data)).collect()
+    };
+    let two = [make(6), make(7)].map(|data| support::entry(EXECUTOR, &data));
+    let operands = ask(&net, &two);
+    let product = calldata("fheMul(bytes32,bytes32,bytes1)", &[operands[0], operands[1], B256::ZERO]);
+    let calls = [two.concat(), support::entry(EXECUTOR, &product)].concat();
+    let result = ask(&net, std::slice::from_ref(&calls))[2];
+    let keep = support::entry(ACL, &calldata("allow(bytes32,address)", &[result, caller.into_word()]));
+    let input = [calls, keep].concat();
+    // Twice in one batch and once in the next: the same handle, and one product in all.
+    let to = TxKind::Call(caller);
+    let batch = [net.tx(&alice, to, input.clone()), net.tx(&alice, to, input.clone())];
+    let done = net.round(&batch);
+    let gas = |net: &Net, tx: &[u8]| net.receipt(tx)["fhe_gas"].as_str().map(str::to_owned);
+    assert_ne!(gas(&net, &batch[0]).as_deref(), Some("0x0"));
+    assert_eq!(gas(&net, &batch[1]).as_deref(), Some("0x0"));
+    let before = net.state.clone();
+    let again = net.tx(&alice, to, input);
+    assert_eq!(net.round(std::slice::from_ref(&again)).pbs, 0);
+    assert!(done.pbs > 0);
+    assert_eq!(net.decrypt(result), U256::from(42));
+    let cipher = |state: &support::Memory| parallax_evm::state::cipher(state, &result).expect("it can be read");
+    assert_eq!(cipher(&before), cipher(&net.state), "the ciphertext is the first one");
+}
+
+#[test]
+fn a_batch_is_cut_where_its_fhe_gas_passes_the_limit() {
+    let mut bank = Bank::new();
+    let alice = Wallet::development(0);
+    let to = TxKind::Call(bank.purse);
+    // Different amounts: equal ones would be one operation.
+    let mint = |n: u8| calldata("mint(address,uint64)", &amount(Address::repeat_byte(n), n.into()));
+    let batch: Vec<_> = (1..=4).map(|n| bank.net.tx(&alice, to, mint(n))).collect();
+    let (net, context) = (&bank.net, bank.net.context());
+    let plan = |limit| net.evm.plan(&net.state, &context, &batch, limit).expect("it can be planned");
+    let all = plan(support::LIMIT);
+    assert_eq!(all.take, 4);
+    let half = plan(Gas(all.gas.0 / 2));
+    assert_eq!((half.take, half.gas.0), (2, all.gas.0 / 2), "equal transactions cost the same");
+    assert_eq!(plan(Gas(all.gas.0 - 1)).take, 3);
+}

@@ -193,3 +193,62 @@ fn a_deposit_from_the_consensus_layer_becomes_wei() {
     assert_eq!(net.balance(to), U256::from(3_000_000_000u64));
     assert_eq!(net.balance(Address::from(caller.0)), U256::from(3_000_000_000u64));
 }
+
+#[test]
+fn a_contract_sees_the_round_as_its_block() {
+    let mut net = Net::default();
+    let alice = Wallet::development(0);
+    // NUMBER, TIMESTAMP, PREVRANDAO, CHAINID, BASEFEE, BLOCKHASH(NUMBER - 1), BLOCKHASH(NUMBER - 2), a word each, as a log.
+    let words = ["43", "42", "44", "46", "48", "6001430340", "6002430340"];
+    let mut code: String = words.iter().zip(0u8..).map(|(op, at)| format!("{op}60{:02x}52", 32 * at)).collect();
+    code.push_str("60e05fa0");
+    let contract = net.deploy(&alice, creation(&hex::decode(code).expect("it is hexadecimal")));
+    let context = net.context();
+    let receipt = net.send(&alice, contract, vec![]);
+    let data = hex::decode(receipt["logs"][0]["data"].as_str().expect("there is a log")).expect("it is hexadecimal");
+    let seen: Vec<U256> = data.chunks_exact(32).map(U256::from_be_slice).collect();
+    assert_eq!(seen[0], U256::from(context.round.0));
+    assert_eq!(seen[1], U256::from(context.time_ms / 1_000));
+    assert_eq!(seen[2], U256::from_be_bytes(context.anchor.0));
+    assert_eq!(seen[3], U256::from(CHAIN_ID));
+    assert_eq!(seen[4], U256::from(1_000_000_000u64));
+    assert_eq!(seen[5], U256::from_be_bytes(context.previous_hash.0), "the block before");
+    assert_eq!(seen[6], U256::from_be_bytes([1; 32]), "the one before that, as the round after it noted");
+}
+
+#[test]
+fn a_receipt_and_a_storage_slot_are_proven_against_the_root() {
+    use parallax_evm::host::{ACL, PAUSER_SET};
+    use parallax_evm::state::{receipt_key, storage_key};
+    use parallax_memory_store::MemoryStore;
+    use parallax_primitives::ParaTimeId;
+    use parallax_state::{Batch, Database, Namespace, Value};
+    use std::sync::Arc;
+
+    let mut net = Net::default();
+    let alice = Wallet::development(0);
+    let contract = net.deploy(&alice, echo());
+    let context = net.context();
+    let tx = net.tx(&alice, TxKind::Call(contract), vec![7; 32]);
+    let before = net.state.clone();
+    let done = net.round(&[tx]);
+    let database = Database::open(Arc::new(MemoryStore::new())).expect("memory opens");
+    let tree = database.tree(Namespace::ParaTime(ParaTimeId::named("evm")));
+    let genesis = parallax_state::Changes {
+        writes: before.values.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+        blobs: before.blobs,
+    };
+    for (version, changes) in [(1, genesis), (context.round.0, done.changes)] {
+        let prepared = tree.prepare(version, &changes).expect("it can be prepared");
+        tree.commit(prepared, Batch::default()).expect("it can be written");
+    }
+    let root = tree.root_at(context.round.0).expect("it is there");
+    let owner = U256::from_be_bytes(b256!("9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c199300").0);
+    for key in [receipt_key(context.round.0, 0), storage_key(&ACL, &owner)] {
+        let proof = tree.prove(context.round.0, &key).expect("it can be proven");
+        assert_eq!(proof.verify(&root), Ok(()));
+        assert!(matches!(proof.value(), Some(Value::Plain(_))));
+    }
+    let absent = tree.prove(context.round.0, &storage_key(&PAUSER_SET, &owner)).expect("it can be proven");
+    assert_eq!((absent.verify(&root), absent.value()), (Ok(()), None), "what is not there is proven too");
+}

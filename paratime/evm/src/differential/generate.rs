@@ -117,9 +117,14 @@ impl Generator {
         self.handles.append(&mut self.current);
         let (mut input, mut calls) = (Vec::new(), Vec::new());
         let burst = self.random.once_in(25);
-        let count = if burst { 20 } else { 1 + self.random.below(10) };
-        for _ in 0..count {
-            let made = if burst { self.heavy() } else { self.call(to, 0) };
+        let wide = self.random.once_in(3);
+        let count = if burst { 27 } else { 1 + self.random.below(10) };
+        for turn in 0..count {
+            let made = match (burst, wide) {
+                (true, true) => self.wide(turn),
+                (true, false) => self.heavy(),
+                _ => self.call(to, 0),
+            };
             input.extend(made.encode());
             calls.push(made.words());
             let shown = native.run(block, to, &input, false);
@@ -159,6 +164,17 @@ impl Generator {
                 call(&op.function(), &[Arg::Word(handle), Arg::Word(right), flag(scalar)])
             }
             None => call(&Op::TrivialEncrypt.function(), &[Arg::Word(self.random.word().into()), number(6)]),
+        };
+        Call::plain(EXECUTOR, data)
+    }
+
+    /// In turns a new value and its square: what runs into the limit on all operations together.
+    fn wide(&mut self, turn: usize) -> Call {
+        let data = match self.current.last() {
+            Some(handle) if turn % 2 == 1 => {
+                call(&Op::Mul.function(), &[Arg::Word(*handle), Arg::Word(*handle), flag(0)])
+            }
+            _ => call(&Op::TrivialEncrypt.function(), &[Arg::Word(self.random.word().into()), number(6)]),
         };
         Call::plain(EXECUTOR, data)
     }
@@ -312,7 +328,8 @@ impl Generator {
             }
             7 => call("cleanTransientStorage()", &[]),
             8 | 9 => {
-                let later = 1_700_000_000 + self.random.below(20_000) as u64;
+                let some = 1_700_000_000 + self.random.below(20_000) as u64;
+                let later = if self.random.once_in(2) { 1_700_010_000 } else { some };
                 let contract = self.account();
                 let delegate = "delegateForUserDecryption(address,address,uint64)";
                 call(delegate, &[address(other), address(contract), number(later)])
@@ -544,71 +561,73 @@ fn results(shown: &Shown) -> Vec<B256> {
         .collect()
 }
 
-/// The errors that the contracts have, by selector.
+/// The errors that the contracts have. The long run must meet each of them.
+pub(super) const ERRORS: [&str; 61] = [
+    "ACLNotAllowed(bytes32,address)",
+    "AlreadyDelegatedOrRevokedInSameBlock(address,address,address,uint256)",
+    "AccountAlreadyBlocked(address)",
+    "AccountAlreadyPauser(address)",
+    "AccountNotBlocked(address)",
+    "AccountNotPauser(address)",
+    "CallerMustBeFHEVMExecutorContract()",
+    "CoprocessorAlreadySigner()",
+    "CoprocessorSignerNull()",
+    "DelegateCannotBeContractAddress(address)",
+    "DeserializingDecryptionProofFail()",
+    "DeserializingInputProofFail()",
+    "DivisionByZero()",
+    "ECDSAInvalidSignature()",
+    "ECDSAInvalidSignatureS(bytes32)",
+    "EmptyDecryptionProof()",
+    "EmptyInputProof()",
+    "EnforcedPause()",
+    "ExpectedPause()",
+    "ExpirationDateAlreadySetToSameValue(address,address,address,uint256)",
+    "ExpirationDateBeforeOneHour()",
+    "FailedCall()",
+    "HCUTransactionDepthLimitExceeded()",
+    "HCUTransactionLimitExceeded()",
+    "HandlesListIsEmpty()",
+    "IncompatibleTypes()",
+    "InvalidChainId()",
+    "InvalidHandleVersion()",
+    "InvalidIndex()",
+    "InvalidInitialization()",
+    "InvalidInputHandle()",
+    "InvalidNullPauser()",
+    "InvalidSigner(address)",
+    "InvalidType()",
+    "IsNotScalar()",
+    "KMSAlreadySigner()",
+    "KMSInvalidSigner(address)",
+    "KMSSignatureThresholdNotReached(uint256)",
+    "KMSSignerNull()",
+    "KMSZeroSignature()",
+    "NotDelegatedYet(address,address,address)",
+    "NotHostOwner(address)",
+    "NotInitializingFromEmptyProxy()",
+    "NotPauser(address)",
+    "NotPowerOfTwo()",
+    "OwnableUnauthorizedAccount(address)",
+    "Panic(uint256)",
+    "ScalarByteIsNotBoolean()",
+    "SenderCannotBeContractAddress(address)",
+    "SenderCannotBeDelegate(address)",
+    "SenderDenied(address)",
+    "SenderNotAllowed(address)",
+    "SignatureThresholdNotReached(uint256)",
+    "SignaturesVerificationFailed()",
+    "SignersSetIsEmpty()",
+    "ThresholdIsAboveNumberOfSigners()",
+    "ThresholdIsNull()",
+    "UUPSUnauthorizedCallContext()",
+    "UnsupportedType()",
+    "UpperBoundAboveMaxTypeValue()",
+    "ZeroSignature()",
+];
+
+/// The name of an error by its selector.
 fn name(selector: &[u8]) -> String {
-    let known = [
-        "ACLNotAllowed(bytes32,address)",
-        "AlreadyDelegatedOrRevokedInSameBlock(address,address,address,uint256)",
-        "AccountAlreadyBlocked(address)",
-        "AccountAlreadyPauser(address)",
-        "AccountNotBlocked(address)",
-        "AccountNotPauser(address)",
-        "CallerMustBeFHEVMExecutorContract()",
-        "CoprocessorAlreadySigner()",
-        "CoprocessorSignerNull()",
-        "DelegateCannotBeContractAddress(address)",
-        "DeserializingDecryptionProofFail()",
-        "DeserializingInputProofFail()",
-        "DivisionByZero()",
-        "ECDSAInvalidSignature()",
-        "ECDSAInvalidSignatureS(bytes32)",
-        "EmptyDecryptionProof()",
-        "EmptyInputProof()",
-        "EnforcedPause()",
-        "ExpectedPause()",
-        "ExpirationDateAlreadySetToSameValue(address,address,address,uint256)",
-        "ExpirationDateBeforeOneHour()",
-        "FailedCall()",
-        "HCUTransactionDepthLimitExceeded()",
-        "HCUTransactionLimitExceeded()",
-        "HandlesListIsEmpty()",
-        "IncompatibleTypes()",
-        "InvalidChainId()",
-        "InvalidHandleVersion()",
-        "InvalidIndex()",
-        "InvalidInitialization()",
-        "InvalidInputHandle()",
-        "InvalidNullPauser()",
-        "InvalidSigner(address)",
-        "InvalidType()",
-        "IsNotScalar()",
-        "KMSAlreadySigner()",
-        "KMSInvalidSigner(address)",
-        "KMSSignatureThresholdNotReached(uint256)",
-        "KMSSignerNull()",
-        "KMSZeroSignature()",
-        "NotDelegatedYet(address,address,address)",
-        "NotHostOwner(address)",
-        "NotInitializingFromEmptyProxy()",
-        "NotPauser(address)",
-        "NotPowerOfTwo()",
-        "OwnableUnauthorizedAccount(address)",
-        "Panic(uint256)",
-        "ScalarByteIsNotBoolean()",
-        "SenderCannotBeContractAddress(address)",
-        "SenderCannotBeDelegate(address)",
-        "SenderDenied(address)",
-        "SenderNotAllowed(address)",
-        "SignatureThresholdNotReached(uint256)",
-        "SignaturesVerificationFailed()",
-        "SignersSetIsEmpty()",
-        "ThresholdIsAboveNumberOfSigners()",
-        "ThresholdIsNull()",
-        "UUPSUnauthorizedCallContext()",
-        "UnsupportedType()",
-        "UpperBoundAboveMaxTypeValue()",
-        "ZeroSignature()",
-    ];
-    let found = known.iter().find(|signature| keccak256(signature)[..4] == *selector);
+    let found = ERRORS.iter().find(|signature| keccak256(signature)[..4] == *selector);
     found.map_or_else(|| hex::encode(selector), |signature| (*signature).to_owned())
 }

@@ -14,7 +14,7 @@ use crate::evm::{BlockContext, SPEC, config, run_with};
 use crate::host::{self, Hosts, Verifier};
 use crate::params::{Genesis, Params, Signers, development_balances, init};
 use crate::state;
-use generate::{Generator, Step};
+use generate::{ERRORS, Generator, Step};
 use k256::ecdsa::SigningKey;
 use parallax_primitives::{Address as Account, Digest, Epoch, SecretKey};
 use parallax_runtime::decryption::KeyManagers;
@@ -253,6 +253,9 @@ fn run(sequences: std::ops::Range<u64>, seed: u64) {
     }
     println!("{length} sequences from seed {seed} agree");
     let events = host::Op::ALL.iter().filter(|op| counts.contains_key(&format!("event {}", op.name()))).count();
+    let unmet: Vec<&&str> =
+        ERRORS.iter().filter(|e| !counts.contains_key(&format!("call reverted with {e}"))).collect();
+    assert!(length < 10_000 || unmet.is_empty(), "every error was met but {unmet:?}");
     assert!(length < 100 || events == host::Op::ALL.len(), "every operation happened: {events}");
 }
 

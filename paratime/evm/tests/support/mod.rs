@@ -3,21 +3,22 @@
 
 pub mod wallet;
 
-use parallax_clear::{ClearBackend, ClearDecryptor};
-use parallax_evm::EvmParaTime;
+use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
+use parallax_evm::host::Verifier;
 use parallax_evm::params::{Genesis, Params, Signers, development_balances};
 use parallax_evm::state::cipher;
+use parallax_evm::{EvmParaTime, decryption, input};
 use parallax_primitives::message::InMessage;
 use parallax_primitives::{
     Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round, SecretKey,
 };
 use parallax_runtime::decryption::KeyManagers;
-use parallax_runtime::{Decryptor, Execution, ParaTime, RoundContext};
+use parallax_runtime::{ClientCipher, Decryptor, Execution, ParaTime, RoundContext};
 use parallax_state::{Changes, StateError, StateView, Value};
 use revm::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
-use wallet::{Unsigned, Wallet};
+use wallet::{Unsigned, UnsignedInput, Wallet};
 
 pub const KEY: KeyId = KeyId([4; 32]);
 pub const CHAIN_ID: u64 = 31_337;
@@ -240,4 +241,73 @@ pub fn entries(output: &[u8]) -> Vec<(bool, Vec<u8>)> {
         rest = more;
     }
     out
+}
+
+/// `euint64` in handles and lists.
+pub const EUINT64: u8 = 5;
+
+/// The numbers of four bits in which a list holds a value of 64 bits.
+fn packed(n: u64) -> Vec<u8> {
+    (0..16).map(|at| (n >> (4 * at) & 15) as u8).collect()
+}
+
+impl Net {
+    /// A client's list of 64-bit numbers for a contract and a user, proven, in an envelope by the user.
+    pub fn input(&mut self, user: &Wallet, numbers: &[u64], contract: Address) -> UnsignedInput {
+        let digits: Vec<u8> = numbers.iter().flat_map(|n| packed(*n)).collect();
+        let bound = input::metadata(&self.context(), KEY, contract, user.address());
+        let list = ClearCipher::new(KEY, self.round).encrypt(&digits, &bound).expect("the digits are in range");
+        let next = self.nonces.entry(user.address()).or_default();
+        *next += 1;
+        let (nonce, types, user) = (*next - 1, vec![EUINT64; numbers.len()], user.address());
+        UnsignedInput { chain_id: CHAIN_ID, nonce, gas_limit: 500_000, contract, user, key: KEY.0, types, list }
+    }
+
+    /// Brings an input; its receipt.
+    pub fn submit(&mut self, user: &Wallet, input: &UnsignedInput) -> Json {
+        let tx = user.input(input);
+        self.round(std::slice::from_ref(&tx));
+        self.receipt(&tx)
+    }
+
+    /// One encrypted number with the proof that a contract takes: brought, executed, attested.
+    pub fn encrypt(&mut self, user: &Wallet, n: u64, contract: Address) -> (B256, Vec<u8>) {
+        let input = self.input(user, &[n], contract);
+        let receipt = self.submit(user, &input);
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+        let handle = handles(&receipt)[0];
+        (handle, attest(&[handle], contract, user.address()))
+    }
+}
+
+/// The handles of an input's receipt.
+pub fn handles(receipt: &Json) -> Vec<B256> {
+    let list = receipt["handles"].as_array().expect("there are handles");
+    list.iter().map(|h| h.as_str().expect("it is text").parse().expect("it is a handle")).collect()
+}
+
+fn verifier(contract: Account) -> Verifier {
+    Verifier { contract: Address::from(contract.0), chain_id: GATEWAY, signers: vec![], threshold: 1 }
+}
+
+/// What the attester signs for these handles, as the proof that a contract takes.
+pub fn attest(handles: &[B256], contract: Address, user: Address) -> Vec<u8> {
+    let digest = input::attestation(&verifier(GATEWAY_INPUTS), handles, user, contract, CHAIN_ID, &[]);
+    input::proof(handles, &[Wallet::seeded(71).sign_bytes(digest)], &[])
+}
+
+/// What the key manager signs for a decryption, as the proof that a contract takes.
+pub fn decrypted(handles: &[B256], plaintexts: &[u8], signer: u8) -> Vec<u8> {
+    let digest = decryption::digest(&verifier(GATEWAY_DECRYPTIONS), handles, plaintexts, &[]);
+    decryption::proof(&[Wallet::seeded(signer).sign_bytes(digest)], &[])
+}
+
+/// Calldata of a function whose last argument is `bytes`, after words.
+pub fn calldata_with_bytes(signature: &str, words: &[B256], bytes: &[u8]) -> Vec<u8> {
+    let mut data = calldata(signature, words);
+    data.extend_from_slice(word(32 * (words.len() as u64 + 1)).as_slice());
+    data.extend_from_slice(word(bytes.len() as u64).as_slice());
+    data.extend_from_slice(bytes);
+    data.resize((data.len() - 4).next_multiple_of(32) + 4, 0);
+    data
 }
