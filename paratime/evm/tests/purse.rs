@@ -229,9 +229,9 @@ fn a_batch_is_cut_where_its_fhe_gas_passes_the_limit() {
     let mut bank = Bank::new();
     let alice = Wallet::development(0);
     let to = TxKind::Call(bank.purse);
-    // Different amounts: equal ones would be one operation.
+    // Different amounts, as equal ones would be one operation, whose lowest digits of two bits are not zero.
     let mint = |n: u8| calldata("mint(address,uint64)", &amount(Address::repeat_byte(n), n.into()));
-    let batch: Vec<_> = (1..=4).map(|n| bank.net.tx(&alice, to, mint(n))).collect();
+    let batch = [1, 2, 3, 5].map(|n| bank.net.tx(&alice, to, mint(n)));
     let (net, context) = (&bank.net, bank.net.context());
     let plan = |limit| net.evm.plan(&net.state, &context, &batch, limit).expect("it can be planned");
     let all = plan(support::LIMIT);
