@@ -38,6 +38,8 @@ pub enum Code {
     Invalid = 13,
     /// This node could not read its state; the transaction may be fine.
     Unavailable = 14,
+    /// The list of an input does not conform, or its proof does not hold.
+    BadInput = 15,
 }
 
 /// An error with its code.

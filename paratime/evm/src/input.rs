@@ -13,8 +13,8 @@ use crate::error::{Code, refuse};
 use crate::handle::{self, FheType};
 use crate::host::{self, ACL, INPUT_DOMAIN, Verifier, signers::typed_data_digest};
 use crate::transaction::{MAX_TRANSACTION_BYTES, Signature, chain, end, list, malformed, read, signed_part};
-use parallax_primitives::{Digest, Domain, Gas, KeyId};
-use parallax_runtime::{InputKind, Program, ProgramBuilder, ProgramError, RoundContext, TxError, gas};
+use parallax_primitives::{ChainContext, Digest, Domain, Gas, KeyId, ParaTimeId};
+use parallax_runtime::{InputKind, Program, ProgramBuilder, ProgramError, TxError, gas};
 use revm::primitives::{Address, B256, Bytes, U256, keccak256};
 
 /// The first byte of an input.
@@ -116,9 +116,9 @@ impl Input {
             .collect()
     }
 
-    /// What the proof is bound to. The client makes it with the same values.
-    pub fn metadata(&self, context: &RoundContext) -> Digest {
-        metadata(context, self.key, self.contract, self.user)
+    /// What the proof is bound to.
+    pub fn bound(&self, chain: ChainContext, paratime: ParaTimeId) -> Bound {
+        Bound { chain, paratime, key: self.key, contract: self.contract, user: self.user }
     }
 
     /// How many numbers of four bits the list holds.
@@ -156,10 +156,27 @@ impl Input {
     }
 }
 
-/// What a client's proof is bound to: chain and ParaTime, key, access control list, contract and user.
-pub fn metadata(context: &RoundContext, key: KeyId, contract: Address, user: Address) -> Digest {
-    let addresses = (ACL.into_array(), contract.into_array(), user.into_array());
-    Digest::of_value(Domain::InputMetadata, &("evm", context.chain, context.paratime, key, addresses))
+/// What a client's proof is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The chain.
+    pub chain: ChainContext,
+    /// The ParaTime.
+    pub paratime: ParaTimeId,
+    /// The key under which the list is encrypted.
+    pub key: KeyId,
+    /// The contract that may use the values.
+    pub contract: Address,
+    /// On whose behalf.
+    pub user: Address,
+}
+
+impl Bound {
+    /// The metadata of the proof. The access control list is part of it too.
+    pub fn metadata(&self) -> Digest {
+        let addresses = [ACL, self.contract, self.user].map(Address::into_array);
+        Digest::of_value(Domain::InputMetadata, &("evm", self.chain, self.paratime, self.key, addresses))
+    }
 }
 
 /// The digest that attesters sign so that a contract may use these handles on behalf of a user (EIP-712).

@@ -149,7 +149,7 @@ impl Params {
             transaction_gas_limit: 30_000_000,
             base_fee: 1_000_000_000,
             fee_recipient: Address([0; 20]),
-            max_transaction_fhe_gas: Gas(20_000 * gas::PBS),
+            max_transaction_fhe_gas: Gas(8_000 * gas::PBS),
             wei_per_token: 1_000_000_000,
             owner,
             pausers: vec![owner],

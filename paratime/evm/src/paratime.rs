@@ -7,7 +7,7 @@ use crate::params::{self, Params, ours};
 use crate::query;
 use crate::round::{Round, open_batch};
 use crate::state;
-use parallax_primitives::{Address, ChainContext, Event, Gas};
+use parallax_primitives::{Address, ChainContext, Event, Gas, ParaTimeId};
 use parallax_runtime::{Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo};
 use parallax_state::{Changes, StateError, StateView};
 use revm::primitives::U256;
@@ -18,8 +18,17 @@ pub const KIND: &str = "evm";
 pub const MAX_NONCES_AHEAD: u64 = 64;
 
 /// The EVM ParaTime. It holds no state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EvmParaTime;
+#[derive(Clone, Copy, Debug)]
+pub struct EvmParaTime {
+    id: ParaTimeId,
+}
+
+impl EvmParaTime {
+    /// The ParaTime with this id.
+    pub fn new(id: ParaTimeId) -> Self {
+        Self { id }
+    }
+}
 
 fn unavailable(error: &StateError) -> TxError {
     refuse(Code::Unavailable, format!("this node cannot read its state: {error}"))
@@ -78,13 +87,19 @@ impl ParaTime for EvmParaTime {
     fn check_tx(
         &self,
         view: &dyn StateView,
-        _chain: &ChainContext,
+        chain: &ChainContext,
         tx: &[u8],
-        _fhe: Option<&dyn FheBackend>,
+        fhe: Option<&dyn FheBackend>,
     ) -> Result<TxInfo, TxError> {
         let params = state::params(view).map_err(|e| unavailable(&e))?;
         let tx = Envelope::open(tx, params.chain_id)?;
-        admit(view, &params, &tx)
+        let info = admit(view, &params, &tx)?;
+        if let (Envelope::Input(input), Some(fhe)) = (&tx, fhe) {
+            let metadata = input.bound(*chain, self.id).metadata();
+            fhe.verify_input(input.key, &input.list, input.blocks(), &metadata)
+                .map_err(|e| refuse(Code::BadInput, e.to_string()))?;
+        }
+        Ok(info)
     }
 
     fn plan(

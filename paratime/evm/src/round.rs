@@ -192,7 +192,10 @@ impl<'a> Round<'a> {
             Err(error) => return Ok(Err(error)),
         };
         let checked = match fhe {
-            Some(fhe) => fhe.verify_input(input.key, &input.list, input.blocks(), &input.metadata(self.context)),
+            Some(fhe) => {
+                let bound = input.bound(self.context.chain, self.context.paratime);
+                fhe.verify_input(input.key, &input.list, input.blocks(), &bound.metadata())
+            }
             None => Ok(()),
         };
         let bytes = [crate::input::TYPE];

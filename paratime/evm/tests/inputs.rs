@@ -77,6 +77,12 @@ fn a_list_whose_proof_does_not_hold_costs_its_bringer_the_fee() {
     let mut input = bank.net.input(&bank.alice, &[5], purse);
     // Proven for another contract than it is brought for.
     input.contract = Address::repeat_byte(1);
+    let tx = bank.alice.input(&input);
+    let chain = bank.net.context().chain;
+    let check =
+        |fhe| bank.net.evm.check_tx(&bank.net.state, &chain, &tx, fhe).map(|info| info.nonce).map_err(|e| e.code);
+    assert_eq!(check(None), Ok(input.nonce), "without keys nobody sees it");
+    assert_eq!(check(Some(&bank.net.backend)), Err(Code::BadInput as u32), "with them it does not enter the pool");
     let before = bank.net.balance(user);
     let receipt = bank.net.submit(&bank.alice, &input);
     assert_eq!(receipt["status"], "0x0");

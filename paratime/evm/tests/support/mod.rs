@@ -62,6 +62,10 @@ impl StateView for Memory {
     }
 }
 
+fn paratime() -> ParaTimeId {
+    ParaTimeId::named("evm")
+}
+
 pub fn signers(contract: Account, seed: u8) -> Signers {
     let signer = Account(Wallet::seeded(seed).address().into_array());
     Signers { contract, chain_id: GATEWAY, signers: vec![signer], threshold: 1 }
@@ -95,9 +99,10 @@ impl Net {
         adjust(&mut genesis);
         let json = serde_json::to_value(&genesis).expect("it is plain data");
         let mut state = Memory::default();
-        state.apply(EvmParaTime.init_genesis(&json).expect("the parameters are in range"));
+        let evm = EvmParaTime::new(paratime());
+        state.apply(evm.init_genesis(&json).expect("the parameters are in range"));
         Self {
-            evm: EvmParaTime,
+            evm,
             backend: ClearBackend::new(vec![KEY]),
             state,
             round: 0,
@@ -110,7 +115,7 @@ impl Net {
         let round = Round(self.round + 1);
         RoundContext {
             chain: ChainContext(Digest([1; 32])),
-            paratime: ParaTimeId::named("evm"),
+            paratime: paratime(),
             round,
             previous_hash: Digest([round.0 as u8; 32]),
             epoch: Epoch(5),
@@ -255,8 +260,10 @@ impl Net {
     /// A client's list of 64-bit numbers for a contract and a user, proven, in an envelope by the user.
     pub fn input(&mut self, user: &Wallet, numbers: &[u64], contract: Address) -> UnsignedInput {
         let digits: Vec<u8> = numbers.iter().flat_map(|n| packed(*n)).collect();
-        let bound = input::metadata(&self.context(), KEY, contract, user.address());
-        let list = ClearCipher::new(KEY, self.round).encrypt(&digits, &bound).expect("the digits are in range");
+        let (chain, paratime) = (self.context().chain, paratime());
+        let bound = input::Bound { chain, paratime, key: KEY, contract, user: user.address() };
+        let list =
+            ClearCipher::new(KEY, self.round).encrypt(&digits, &bound.metadata()).expect("the digits are in range");
         let next = self.nonces.entry(user.address()).or_default();
         *next += 1;
         let (nonce, types, user) = (*next - 1, vec![EUINT64; numbers.len()], user.address());
