@@ -2,6 +2,7 @@
 
 use crate::host::Hosts;
 use crate::params::{Params, ours};
+use crate::receipt::BlockRecord;
 use crate::state::{Fault, Reader};
 use crate::transaction::Transaction;
 use parallax_runtime::RoundContext;
@@ -21,7 +22,7 @@ pub const SPEC: SpecId = SpecId::CANCUN;
 /// The block in which something is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockContext {
-    /// Its number: the round.
+    /// Its number.
     pub number: u64,
     /// Its time in seconds: that of the round's anchor.
     pub timestamp: u64,
@@ -33,13 +34,23 @@ pub struct BlockContext {
 }
 
 impl BlockContext {
-    /// The block of a round.
-    pub fn of(context: &RoundContext) -> Self {
+    /// The block that comes after `head` in a round.
+    pub fn after(head: &BlockRecord, context: &RoundContext) -> Self {
         Self {
-            number: context.round.0,
+            number: head.header.number.saturating_add(1),
             timestamp: context.time_ms / 1_000,
-            parent: B256::from(context.previous_hash.0),
+            parent: B256::from(head.hash),
             randomness: B256::from(context.anchor.0),
+        }
+    }
+
+    /// The block that comes after `head` as far as that is known without a round: for calls.
+    pub fn pending(head: &BlockRecord) -> Self {
+        Self {
+            number: head.header.number.saturating_add(1),
+            timestamp: head.header.timestamp,
+            parent: B256::from(head.hash),
+            randomness: B256::from(head.header.randomness),
         }
     }
 

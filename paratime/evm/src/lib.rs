@@ -2,10 +2,10 @@
 //!
 //! # What a transaction is
 //! An Ethereum transaction, byte for byte ([`transaction`]): legacy with a chain id, EIP-2930 or EIP-1559. The sender is
-//! recovered from its signature. revm executes it by the rules of Cancun on our state ([`evm`], [`mod@state`]). One round
-//! of the ParaTime is one block: its number is the round, its time that of the round's anchor in whole seconds,
-//! `PREVRANDAO` the anchor's hash, the hash of the block before that of the ParaTime's block before. A round that failed
-//! is a block without transactions; `BLOCKHASH` gives zero for the blocks between that no round was executed after.
+//! recovered from its signature. revm executes it by the rules of Cancun on our state ([`evm`], [`mod@state`]). Every
+//! round that is executed makes one block, numbered without gaps from genesis on, so a failed round leaves none; its
+//! time is that of the round's anchor in whole seconds, `PREVRANDAO` the anchor's hash. A block has a hash of its own,
+//! over a header that names the round and the ParaTime's block before it; `BLOCKHASH` gives that.
 //!
 //! The other kind of transaction is an encrypted input ([`input`]): a client's list of ciphertexts with its proof. Every
 //! replica checks the proof; from the next round on the values have handles, which an attester signs for contracts.
@@ -48,7 +48,8 @@
 //! # What is not here yet
 //! - The service that attests inputs with the attesters' key, and the client that encrypts and submits them.
 //! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
-//! - JSON-RPC, the developer methods, `eth_getProof`, traces, and the node that serves this ParaTime.
+//! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about the newest state ([`eth`]):
+//!   sending, filters, subscriptions, older states, `eth_getProof`, traces, the developer methods.
 //! - The contract `ProtocolConfig`, which later versions of the published contracts have.
 //! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
 //! - An end to old receipts and ciphertexts: nothing is pruned.
@@ -63,6 +64,7 @@ pub mod decryption;
 mod differential;
 pub mod envelope;
 pub mod error;
+pub mod eth;
 pub mod evm;
 pub mod graph;
 pub mod handle;

@@ -1,6 +1,7 @@
 //! The parameters that genesis fixes, and the state of round 0.
 
 use crate::host::{self, CODE, Verifier};
+use crate::receipt::{BLOOM_BYTES, BlockRecord, Header};
 use crate::state;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Address, Gas};
@@ -238,6 +239,21 @@ pub(crate) fn init(genesis: &Genesis) -> Changes {
         let info = AccountInfo { nonce: 1, code_hash, ..AccountInfo::default() };
         state::put_account(&mut state, &contract, &info);
     }
+    let header = Header {
+        number: 0,
+        round: 0,
+        parent: [0; 32],
+        paratime_parent: [0; 32],
+        timestamp: 0,
+        randomness: [0; 32],
+        beneficiary: params.fee_recipient.0,
+        gas_limit: params.block_gas_limit,
+        gas_used: 0,
+        base_fee: params.base_fee,
+        transactions: [0; 32],
+        bloom: [0; BLOOM_BYTES],
+    };
+    state::put_block(&mut state, &BlockRecord::new(header, Vec::new()));
     let pausers: Vec<_> = params.pausers.iter().map(ours).collect();
     let slots =
         host::genesis_storage(ours(&params.owner), &pausers, &params.inputs.verifier(), &params.decryptions.verifier());

@@ -2,7 +2,6 @@
 
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
-use crate::evm::BlockContext;
 use crate::params::{self, Params, ours};
 use crate::query;
 use crate::round::{Round, open_batch};
@@ -148,7 +147,7 @@ impl ParaTime for EvmParaTime {
         let gas = done.fhe_gas;
         let (trace, pbs) = evaluator.finish(&done.changes);
         let event = Event::new("evm.block")
-            .with("number", BlockContext::of(context).number)
+            .with("number", done.number)
             .with("transactions", done.included)
             .with("gas", done.evm_gas)
             .with("fhe_gas", gas);

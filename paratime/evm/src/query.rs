@@ -1,6 +1,7 @@
-//! Questions about the state, answered in JSON; the JSON-RPC interface of Ethereum is made of them. Numbers are
-//! hexadecimal as there, bytes too.
+//! Questions about the state, answered in JSON. Numbers are hexadecimal, bytes too. The methods of Ethereum's JSON-RPC
+//! are in [`eth`].
 
+use crate::eth;
 use crate::evm::{self, BlockContext, Call};
 use crate::receipt::{Failure, StoredReceipt, bloom};
 use crate::state;
@@ -43,10 +44,14 @@ fn hex_number(n: impl std::fmt::LowerHex) -> String {
 
 /// Answers a question.
 pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Result<Json, String> {
+    if eth::is_method(method) {
+        return Ok(eth::answer(view, method, parameters));
+    }
     match method {
-        "head" => Ok(
-            json!({ "number": state::head(view).map_err(text)?, "chain_id": state::params(view).map_err(text)?.chain_id }),
-        ),
+        "head" => {
+            let (head, chain_id) = (state::head(view).map_err(text)?, state::params(view).map_err(text)?.chain_id);
+            Ok(json!({ "number": head.header.number, "hash": B256::from(head.hash).to_string(), "chain_id": chain_id }))
+        }
         "account" => {
             let account = state::account(view, &needed(parameters, "address")?).map_err(text)?.unwrap_or_default();
             Ok(json!({
@@ -79,14 +84,7 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
 /// A call on the newest state, in the block that comes next.
 fn call(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
     let params = state::params(view).map_err(text)?;
-    let head = state::head(view).map_err(text)?;
-    let newest = state::block(view, head).map_err(text)?;
-    let block = BlockContext {
-        number: head.saturating_add(1),
-        timestamp: newest.map_or(0, |b| b.timestamp),
-        parent: B256::ZERO,
-        randomness: B256::ZERO,
-    };
+    let block = BlockContext::pending(&state::head(view).map_err(text)?);
     let call = Call {
         from: optional(parameters, "from")?.unwrap_or_default(),
         to: optional(parameters, "to")?,
@@ -110,14 +108,17 @@ fn call(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
 fn block(view: &dyn StateView, number: u64) -> Result<Json, String> {
     let Some(found) = state::block(view, number).map_err(text)? else { return Ok(Json::Null) };
     let hashes: Vec<String> = found.transactions.iter().map(|hash| B256::from(*hash).to_string()).collect();
+    let header = &found.header;
     Ok(json!({
         "number": hex_number(number),
-        "parent_hash": B256::from(found.parent_hash).to_string(),
-        "timestamp": hex_number(found.timestamp),
-        "gas_used": hex_number(found.gas_used),
-        "base_fee": hex_number(found.base_fee),
+        "hash": B256::from(found.hash).to_string(),
+        "round": header.round,
+        "parent_hash": B256::from(header.parent).to_string(),
+        "timestamp": hex_number(header.timestamp),
+        "gas_used": hex_number(header.gas_used),
+        "base_fee": hex_number(header.base_fee),
         "transactions": hashes,
-        "logs_bloom": hex::encode_prefixed(found.bloom),
+        "logs_bloom": hex::encode_prefixed(header.bloom),
     }))
 }
 

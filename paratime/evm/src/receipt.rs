@@ -1,6 +1,7 @@
 //! Receipts, logs and their bloom filters: what a transaction did, as Ethereum's tools read it.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use parallax_primitives::encode;
 use revm::primitives::{Address, B256, Log, LogData, keccak256};
 
 /// Bytes of a bloom filter.
@@ -66,32 +67,73 @@ pub struct StoredReceipt {
     pub logs: Vec<StoredLog>,
 }
 
-/// What a round executed.
+/// A block: what one executed round did.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BlockRecord {
+    /// The hash that names it.
+    pub hash: [u8; 32],
+    /// What it is hashed from.
+    pub header: Header,
+    /// Its transactions, by hash; those that were refused are not among them.
+    pub transactions: Vec<[u8; 32]>,
+}
+
+/// The header of a block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Header {
+    /// Its number: one more than the block before.
+    pub number: u64,
+    /// The round that executed it.
+    pub round: u64,
     /// The hash of the block before.
-    pub parent_hash: [u8; 32],
+    pub parent: [u8; 32],
+    /// The hash of the ParaTime's own block before the round.
+    pub paratime_parent: [u8; 32],
     /// Seconds since the Unix epoch.
     pub timestamp: u64,
+    /// What `PREVRANDAO` gave.
+    pub randomness: [u8; 32],
+    /// Who received what was paid beyond the base fee.
+    pub beneficiary: [u8; 20],
+    /// The most EVM gas that it may use.
+    pub gas_limit: u64,
     /// EVM gas of all its transactions.
     pub gas_used: u64,
     /// The base fee, in wei.
     pub base_fee: u64,
-    /// Its transactions, by hash; those that were refused are not among them.
-    pub transactions: Vec<[u8; 32]>,
+    /// Keccak-256 over the hashes of its transactions, one after the other.
+    pub transactions: [u8; 32],
     /// The bloom filter of its logs.
     pub bloom: [u8; BLOOM_BYTES],
 }
 
-/// Adds an address or a topic to a bloom filter: three bits, each by eleven bits of the hash (yellow paper, 4.4.3).
-fn accrue(bloom: &mut [u8; BLOOM_BYTES], item: &[u8]) {
-    let hash = keccak256(item);
-    for pair in hash[..6].chunks_exact(2) {
-        let bit = usize::from(u16::from_be_bytes([pair[0], pair[1]]) & 0x7ff);
-        if let Some(byte) = bloom.get_mut(BLOOM_BYTES - 1 - bit / 8) {
-            *byte |= 1 << (bit % 8);
-        }
+impl BlockRecord {
+    /// The block of these transactions; the header's digest of them is filled in.
+    pub fn new(mut header: Header, transactions: Vec<[u8; 32]>) -> Self {
+        header.transactions = keccak256(transactions.concat()).0;
+        Self { hash: keccak256(encode(&header)).0, header, transactions }
     }
+}
+
+/// The places of an address or a topic in a bloom filter: three bits, each by eleven bits of the hash (yellow paper,
+/// 4.4.3), as bytes and bits in them.
+fn places(item: &[u8]) -> [(usize, u8); 3] {
+    let hash = keccak256(item);
+    [0, 2, 4].map(|at| {
+        let bit = usize::from(u16::from_be_bytes([hash[at], hash[at + 1]]) & 0x7ff);
+        (BLOOM_BYTES - 1 - bit / 8, 1 << (bit % 8))
+    })
+}
+
+fn accrue(bloom: &mut [u8; BLOOM_BYTES], item: &[u8]) {
+    for (byte, bit) in places(item) {
+        bloom.get_mut(byte).into_iter().for_each(|byte| *byte |= bit);
+    }
+}
+
+/// Whether a bloom filter may contain an address or a topic; if not, it does not.
+pub fn may_contain(bloom: &[u8; BLOOM_BYTES], item: &[u8]) -> bool {
+    places(item).iter().all(|(byte, bit)| bloom.get(*byte).is_some_and(|byte| byte & bit != 0))
 }
 
 /// The bloom filter of some logs.

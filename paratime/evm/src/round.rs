@@ -10,7 +10,7 @@ use crate::graph::{Request, Right};
 use crate::input::Input;
 use crate::params::Params;
 use crate::paratime::{admit, depositor};
-use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
+use crate::receipt::{BlockRecord, Failure, Header, StoredLog, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
@@ -63,6 +63,7 @@ pub(crate) struct Round<'a> {
 pub(crate) struct Done {
     pub(crate) changes: Changes,
     pub(crate) results: Vec<TxResult>,
+    pub(crate) number: u64,
     pub(crate) included: usize,
     pub(crate) evm_gas: u64,
     pub(crate) fhe_gas: Gas,
@@ -71,11 +72,8 @@ pub(crate) struct Done {
 impl<'a> Round<'a> {
     /// The state before the round, with its deposits.
     pub(crate) fn new(view: &'a dyn StateView, params: &'a Params, context: &'a RoundContext) -> Result<Self, Abort> {
-        let block = BlockContext::of(context);
+        let block = BlockContext::after(&state::head(view)?, context);
         let mut state = Overlay::new(view);
-        if let Some(before) = block.number.checked_sub(1) {
-            state::put_block_hash(&mut state, before, context.previous_hash.0);
-        }
         for message in &context.in_messages {
             let to = depositor(message);
             let mut account = state::account(&state, &to)?.unwrap_or_default();
@@ -374,19 +372,26 @@ impl<'a> Round<'a> {
             let Some(cipher) = state::cipher(&self.state, &handle)? else { continue };
             self.grant(handle, cipher, right);
         }
-        let record = BlockRecord {
-            parent_hash: self.block.parent.0,
+        let header = Header {
+            number: self.block.number,
+            round: self.context.round.0,
+            parent: self.block.parent.0,
+            paratime_parent: self.context.previous_hash.0,
             timestamp: self.block.timestamp,
+            randomness: self.block.randomness.0,
+            beneficiary: self.params.fee_recipient.0,
+            gas_limit: self.params.block_gas_limit,
             gas_used: self.evm_gas,
             base_fee: self.params.base_fee,
-            transactions: self.hashes,
+            transactions: [0; 32],
             bloom: bloom(&self.logs),
         };
-        state::put_block(&mut self.state, self.block.number, &record);
-        state::put_head(&mut self.state, self.block.number);
+        let record = BlockRecord::new(header, self.hashes);
+        state::put_block(&mut self.state, &record);
         Ok(Done {
             changes: self.state.into_changes(),
             results: self.results,
+            number: record.header.number,
             included: record.transactions.len(),
             evm_gas: self.evm_gas,
             fhe_gas: self.fhe_gas,

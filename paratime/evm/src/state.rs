@@ -6,11 +6,11 @@
 //! | `code/` hash | the code |
 //! | `storage/` address slot | a word; zero has no entry |
 //! | `cipher/` handle | a reference to the ciphertext |
-//! | `block/` number | what a round executed |
+//! | `block/` number | the block: header and hashes of transactions |
+//! | `number/` hash | the number of the block |
 //! | `receipt/` number index | the receipt and its transaction |
 //! | `tx/` hash | number and index |
-//! | `hash/` number | the hash of that round's block, for the last 256 |
-//! | `head` | the last round that was executed |
+//! | `head` | the number of the newest block |
 //! | `params` | the rules |
 
 use crate::params::Params;
@@ -37,9 +37,6 @@ struct Account {
     balance: [u8; 32],
     code_hash: [u8; 32],
 }
-
-/// How many rounds back a contract may ask for a block's hash.
-pub const BLOCK_HASHES: u64 = 256;
 
 fn join(prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     parts.iter().fold(prefix.to_vec(), |mut key, part| {
@@ -76,8 +73,8 @@ fn block_key(number: u64) -> Vec<u8> {
     join(b"block/", &[&number.to_be_bytes()])
 }
 
-fn hash_key(number: u64) -> Vec<u8> {
-    join(b"hash/", &[&number.to_be_bytes()])
+fn number_key(hash: &B256) -> Vec<u8> {
+    join(b"number/", &[hash.as_slice()])
 }
 
 fn tx_key(hash: &B256) -> Vec<u8> {
@@ -129,22 +126,28 @@ pub fn cipher(view: &dyn StateView, handle: &B256) -> Result<Option<CipherRef>, 
     }
 }
 
-/// What a round executed; `None` for rounds without transactions.
+/// The block with this number.
 pub(crate) fn block(view: &dyn StateView, number: u64) -> Result<Option<BlockRecord>, StateError> {
     get(view, &block_key(number))
 }
 
-pub(crate) fn put_block(state: &mut Overlay<'_>, number: u64, record: &BlockRecord) {
+/// Makes a block the newest one.
+pub(crate) fn put_block(state: &mut Overlay<'_>, record: &BlockRecord) {
+    let number = record.header.number;
     put(state, block_key(number), record);
-}
-
-/// The last round that was executed; 0 before the first.
-pub(crate) fn head(view: &dyn StateView) -> Result<u64, StateError> {
-    Ok(get(view, HEAD)?.unwrap_or(0))
-}
-
-pub(crate) fn put_head(state: &mut Overlay<'_>, number: u64) {
+    put(state, number_key(&B256::from(record.hash)), &number);
     put(state, HEAD.to_vec(), &number);
+}
+
+/// The number of the block with this hash.
+pub(crate) fn number(view: &dyn StateView, hash: &B256) -> Result<Option<u64>, StateError> {
+    get(view, &number_key(hash))
+}
+
+/// The newest block; genesis made the first one.
+pub(crate) fn head(view: &dyn StateView) -> Result<BlockRecord, StateError> {
+    let number = get(view, HEAD)?.ok_or_else(|| corrupt(HEAD, "there is no block"))?;
+    block(view, number)?.ok_or_else(|| corrupt(HEAD, "the newest block is not here"))
 }
 
 /// The receipt of the transaction at this place.
@@ -160,14 +163,6 @@ pub(crate) fn put_receipt(state: &mut Overlay<'_>, number: u64, index: u32, hash
 /// Where a transaction was executed.
 pub(crate) fn place(view: &dyn StateView, hash: &B256) -> Result<Option<(u64, u32)>, StateError> {
     get(view, &tx_key(hash))
-}
-
-/// Notes the hash of the block before this round, and forgets the one that is out of reach.
-pub(crate) fn put_block_hash(state: &mut Overlay<'_>, number: u64, hash: [u8; 32]) {
-    put(state, hash_key(number), &hash);
-    if let Some(old) = number.checked_sub(BLOCK_HASHES) {
-        state.delete(hash_key(old));
-    }
 }
 
 /// Nonce, balance and code hash of an account; `None` if there is no such account.
@@ -225,7 +220,7 @@ impl DBErrorMarker for Fault {}
 /// The EVM's view of a state.
 pub(crate) struct Reader<'a> {
     view: &'a dyn StateView,
-    /// The block being executed: the hash of the one before it is not in the state yet.
+    /// The block being executed, with the hash of the one before it.
     number: u64,
     previous: B256,
 }
@@ -255,8 +250,7 @@ impl Database for Reader<'_> {
         if number.checked_add(1) == Some(self.number) {
             return Ok(self.previous);
         }
-        let found: Option<[u8; 32]> = get(self.view, &hash_key(number))?;
-        Ok(B256::from(found.unwrap_or_default()))
+        Ok(block(self.view, number)?.map_or(B256::ZERO, |block| B256::from(block.hash)))
     }
 }
 

@@ -43,6 +43,12 @@ pub struct Transaction {
     pub input: Bytes,
     /// What it announces to touch.
     pub access_list: AccessList,
+    /// Its signature: r.
+    pub r: U256,
+    /// Its signature: s.
+    pub s: U256,
+    /// Its signature: whether y is odd.
+    pub odd: bool,
 }
 
 pub(crate) fn malformed(reason: impl std::fmt::Display) -> TxError {
@@ -141,11 +147,26 @@ impl Transaction {
         let mut suffix = Vec::new();
         chain_id.encode(&mut suffix);
         suffix.extend_from_slice(&[0x80, 0x80]);
-        let signature = Signature { r, s, odd: bound % 2 == 1 };
-        let sender = signature.sender(signed_part(signed, &[], &suffix))?;
+        let odd = bound % 2 == 1;
+        let sender = Signature { r, s, odd }.sender(signed_part(signed, &[], &suffix))?;
         let (max_priority_fee, access_list) = (None, AccessList::default());
         let hash = keccak256(bytes);
-        Ok(Self { hash, sender, kind: 0, nonce, max_fee, max_priority_fee, gas_limit, to, value, input, access_list })
+        Ok(Self {
+            hash,
+            sender,
+            kind: 0,
+            nonce,
+            max_fee,
+            max_priority_fee,
+            gas_limit,
+            to,
+            value,
+            input,
+            access_list,
+            r,
+            s,
+            odd,
+        })
     }
 
     fn typed(kind: u8, bytes: &[u8], fields: &[u8], chain_id: u64) -> Result<Self, TxError> {
@@ -164,7 +185,22 @@ impl Transaction {
         end(rest)?;
         let sender = Signature { r, s, odd }.sender(signed_part(signed, &[kind], &[]))?;
         let hash = keccak256(bytes);
-        Ok(Self { hash, sender, kind, nonce, max_fee, max_priority_fee, gas_limit, to, value, input, access_list })
+        Ok(Self {
+            hash,
+            sender,
+            kind,
+            nonce,
+            max_fee,
+            max_priority_fee,
+            gas_limit,
+            to,
+            value,
+            input,
+            access_list,
+            r,
+            s,
+            odd,
+        })
     }
 
     /// As revm takes it.

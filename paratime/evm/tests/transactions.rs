@@ -195,7 +195,7 @@ fn a_deposit_from_the_consensus_layer_becomes_wei() {
 }
 
 #[test]
-fn a_contract_sees_the_round_as_its_block() {
+fn a_contract_sees_its_block() {
     let mut net = Net::default();
     let alice = Wallet::development(0);
     // NUMBER, TIMESTAMP, PREVRANDAO, CHAINID, BASEFEE, BLOCKHASH(NUMBER - 1), BLOCKHASH(NUMBER - 2), a word each, as a log.
@@ -207,13 +207,19 @@ fn a_contract_sees_the_round_as_its_block() {
     let receipt = net.send(&alice, contract, vec![]);
     let data = hex::decode(receipt["logs"][0]["data"].as_str().expect("there is a log")).expect("it is hexadecimal");
     let seen: Vec<U256> = data.chunks_exact(32).map(U256::from_be_slice).collect();
-    assert_eq!(seen[0], U256::from(context.round.0));
+    assert_eq!(seen[0], U256::from(2));
     assert_eq!(seen[1], U256::from(context.time_ms / 1_000));
     assert_eq!(seen[2], U256::from_be_bytes(context.anchor.0));
     assert_eq!(seen[3], U256::from(CHAIN_ID));
     assert_eq!(seen[4], U256::from(1_000_000_000u64));
-    assert_eq!(seen[5], U256::from_be_bytes(context.previous_hash.0), "the block before");
-    assert_eq!(seen[6], U256::from_be_bytes([1; 32]), "the one before that, as the round after it noted");
+    let hash = |number: u64| -> U256 {
+        net.ask("block", json!({ "number": number }))["hash"]
+            .as_str()
+            .expect("it has one")
+            .parse()
+            .expect("it is a number")
+    };
+    assert_eq!((seen[5], seen[6]), (hash(1), hash(0)));
 }
 
 #[test]
@@ -244,7 +250,7 @@ fn a_receipt_and_a_storage_slot_are_proven_against_the_root() {
     }
     let root = tree.root_at(context.round.0).expect("it is there");
     let owner = U256::from_be_bytes(b256!("9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c199300").0);
-    for key in [receipt_key(context.round.0, 0), storage_key(&ACL, &owner)] {
+    for key in [receipt_key(2, 0), storage_key(&ACL, &owner)] {
         let proof = tree.prove(context.round.0, &key).expect("it can be proven");
         assert_eq!(proof.verify(&root), Ok(()));
         assert!(matches!(proof.value(), Some(Value::Plain(_))));
