@@ -66,12 +66,12 @@ fn optional<T: FromStr>(value: &Json, what: &str) -> Result<Option<T>, Failed> {
 }
 
 /// Whether a method is one of Ethereum's, for this module.
-pub(crate) fn is_method(method: &str) -> bool {
+pub fn is_method(method: &str) -> bool {
     method.starts_with("eth_") || method.starts_with("net_")
 }
 
 /// Answers a method: an object with `result` or with `error`.
-pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Json {
+pub fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Json {
     match result(view, method, parameters) {
         Ok(result) => json!({ "result": result }),
         Err(Failed { code, message, data: None }) => json!({ "error": { "code": code, "message": message } }),
