@@ -222,3 +222,21 @@ proptest! {
         prop_assert!(refused <= 25);
     }
 }
+
+#[test]
+fn trivial_encryptions_whose_digits_are_one_value_take_every_operation() {
+    use crate::{FheType, Operand, Scalar};
+    for ty in FheType::ALL {
+        for op in IntegerOp::ALL.into_iter().filter(|op| op.arity() == 2) {
+            for byte in [0, 1, 0x55, 0xff] {
+                let number = Scalar([byte; 32]);
+                let mut b = ProgramBuilder::new();
+                let x = b.trivial(ty, number);
+                let out = b.integer(op, ty, &[Operand::Value(x), Operand::Scalar(number)]);
+                b.output(out);
+                let noisy = matches!(b.build(), Err(ProgramError::TooNoisy { .. }));
+                assert!(!noisy, "{} of {ty} on {byte:#x} repeated", op.name());
+            }
+        }
+    }
+}
