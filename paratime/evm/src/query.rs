@@ -1,41 +1,25 @@
-//! Questions about the state, answered in JSON. Numbers are hexadecimal, bytes too. The methods of Ethereum's JSON-RPC
-//! are in [`eth`].
+//! Questions about the state, answered in JSON with hexadecimal numbers: those of Ethereum's JSON-RPC ([`eth`]), and what
+//! that has no place for, such as the FHE gas of a transaction, the handles of an input, and the ciphertext of a handle.
 
 use crate::eth;
-use crate::evm::{self, BlockContext, Call};
 use crate::receipt::{Failure, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_state::{StateError, StateView};
-use revm::context_interface::result::{EVMError, ExecutionResult};
-use revm::primitives::{Address, B256, Bytes, U256, hex};
-use serde::de::DeserializeOwned;
+use revm::primitives::{Address, B256, hex};
 use serde_json::{Value as Json, json};
 
-/// Every method.
-const METHODS: [&str; 8] = ["head", "account", "code", "storage", "call", "block", "receipt", "handle"];
+/// The methods of its own.
+const METHODS: [&str; 3] = ["head", "receipt", "handle"];
 
 fn text(error: StateError) -> String {
     format!("the state cannot be read: {error}")
 }
 
-fn optional<T: std::str::FromStr>(parameters: &Json, name: &str) -> Result<Option<T>, String> {
-    match parameters.get(name) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(value)) => {
-            value.parse().map(Some).map_err(|_| format!("parameter {name} is {value:?}, which is not one"))
-        }
-        Some(other) => Err(format!("parameter {name} is {other}, give it as text")),
-    }
-}
-
 fn needed<T: std::str::FromStr>(parameters: &Json, name: &str) -> Result<T, String> {
-    optional(parameters, name)?.ok_or_else(|| format!("parameter {name} is missing"))
-}
-
-fn number<T: DeserializeOwned>(parameters: &Json, name: &str) -> Result<T, String> {
-    let value = parameters.get(name).cloned().ok_or_else(|| format!("parameter {name} is missing"))?;
-    serde_json::from_value(value).map_err(|e| format!("parameter {name}: {e}"))
+    let value = parameters.get(name).and_then(Json::as_str);
+    let text = value.ok_or_else(|| format!("parameter {name} is missing; give it as text"))?;
+    text.parse().map_err(|_| format!("parameter {name} is {text:?}, which is not one"))
 }
 
 fn hex_number(n: impl std::fmt::LowerHex) -> String {
@@ -52,25 +36,6 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
             let (head, chain_id) = (state::head(view).map_err(text)?, state::params(view).map_err(text)?.chain_id);
             Ok(json!({ "number": head.header.number, "hash": B256::from(head.hash).to_string(), "chain_id": chain_id }))
         }
-        "account" => {
-            let account = state::account(view, &needed(parameters, "address")?).map_err(text)?.unwrap_or_default();
-            Ok(json!({
-                "nonce": account.nonce,
-                "balance": hex_number(account.balance),
-                "code_hash": account.code_hash.to_string(),
-            }))
-        }
-        "code" => {
-            let account = state::account(view, &needed(parameters, "address")?).map_err(text)?.unwrap_or_default();
-            Ok(json!(hex::encode_prefixed(state::code(view, &account.code_hash).map_err(text)?)))
-        }
-        "storage" => {
-            let (address, slot): (Address, B256) = (needed(parameters, "address")?, needed(parameters, "slot")?);
-            let value = state::slot(view, &address, &slot.into()).map_err(text)?;
-            Ok(json!(B256::from(value).to_string()))
-        }
-        "call" => call(view, parameters),
-        "block" => block(view, number(parameters, "number")?),
         "receipt" => receipt(view, &needed(parameters, "hash")?),
         "handle" => {
             let handle: B256 = needed(parameters, "handle")?;
@@ -79,47 +44,6 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
         }
         other => Err(format!("the EVM has no method {other:?}; there are {}", METHODS.join(", "))),
     }
-}
-
-/// A call on the newest state, in the block that comes next.
-fn call(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
-    let params = state::params(view).map_err(text)?;
-    let block = BlockContext::pending(&state::head(view).map_err(text)?);
-    let call = Call {
-        from: optional(parameters, "from")?.unwrap_or_default(),
-        to: optional(parameters, "to")?,
-        value: optional(parameters, "value")?.unwrap_or(U256::ZERO),
-        input: optional::<Bytes>(parameters, "input")?.unwrap_or_default(),
-        gas: optional::<U256>(parameters, "gas")?.map(|gas| u64::try_from(gas).unwrap_or(u64::MAX)),
-    };
-    let done = match evm::call(view, &params, &block, &call) {
-        Ok(done) => done.result,
-        Err(EVMError::Database(fault)) => return Err(text(fault.0)),
-        Err(other) => return Err(format!("the call cannot be made: {other}")),
-    };
-    let gas = hex_number(done.tx_gas_used());
-    Ok(match done {
-        ExecutionResult::Success { output, .. } => json!({ "ok": output.data().to_string(), "gas": gas }),
-        ExecutionResult::Revert { output, .. } => json!({ "revert": output.to_string(), "gas": gas }),
-        ExecutionResult::Halt { reason, .. } => json!({ "halt": format!("{reason:?}"), "gas": gas }),
-    })
-}
-
-fn block(view: &dyn StateView, number: u64) -> Result<Json, String> {
-    let Some(found) = state::block(view, number).map_err(text)? else { return Ok(Json::Null) };
-    let hashes: Vec<String> = found.transactions.iter().map(|hash| B256::from(*hash).to_string()).collect();
-    let header = &found.header;
-    Ok(json!({
-        "number": hex_number(number),
-        "hash": B256::from(found.hash).to_string(),
-        "round": header.round,
-        "parent_hash": B256::from(header.parent).to_string(),
-        "timestamp": hex_number(header.timestamp),
-        "gas_used": hex_number(header.gas_used),
-        "base_fee": hex_number(header.base_fee),
-        "transactions": hashes,
-        "logs_bloom": hex::encode_prefixed(header.bloom),
-    }))
 }
 
 fn receipt(view: &dyn StateView, hash: &B256) -> Result<Json, String> {

@@ -29,9 +29,7 @@ impl Client {
     }
 
     fn ask(&self, method: &str, parameters: Json) -> Json {
-        let answer = self.net.ask(method, parameters);
-        assert!(answer["error"].is_null(), "{method}: {answer}");
-        answer["result"].clone()
+        self.net.eth(method, parameters)
     }
 
     fn error(&self, method: &str, parameters: Json) -> Json {

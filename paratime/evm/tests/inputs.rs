@@ -145,7 +145,7 @@ fn a_batch_may_mix_inputs_and_transactions() {
         bank.net.tx(&alice, TxKind::Call(purse), calldata("mint(address,uint64)", &[user.into_word(), word(3)]));
     let done = bank.net.round(&[first.clone(), second]);
     assert_eq!(done.results.iter().filter(|r| r.outcome.is_ok()).count(), 2);
-    let block = bank.net.ask("block", json!({ "number": 2 }));
+    let block = bank.net.eth("eth_getBlockByNumber", json!(["0x2", false]));
     assert_eq!(block["transactions"].as_array().map(Vec::len), Some(2));
     assert_eq!(bank.balance(user), U256::from(3));
     assert_eq!(bank.net.decrypt(handles(&bank.net.receipt(&first))[0]), U256::from(9));

@@ -81,8 +81,8 @@ fn every_type_of_transaction_moves_wei_and_pays_for_its_gas() {
         assert_eq!(receipt["type"], format!("{index:#x}"));
     }
     assert_eq!(net.receipt(&batch[2])["cumulative_gas_used"], format!("{:#x}", 63_000));
-    let block = net.ask("block", json!({ "number": 1 }));
-    assert_eq!(block["gas_used"], format!("{:#x}", 63_000));
+    let block = net.eth("eth_getBlockByNumber", json!(["0x1", false]));
+    assert_eq!(block["gasUsed"], format!("{:#x}", 63_000));
     assert_eq!(block["transactions"].as_array().map(Vec::len), Some(3));
 }
 
@@ -91,7 +91,7 @@ fn a_contract_is_deployed_called_and_leaves_logs_and_a_bloom() {
     let mut net = Net::default();
     let alice = Wallet::development(0);
     let contract = net.deploy(&alice, echo());
-    let code = net.ask("code", json!({ "address": contract.to_string() }));
+    let code = net.eth("eth_getCode", json!([contract.to_string()]));
     assert_eq!(code, format!("0x{}", ECHO.replace(' ', "")));
     let receipt = net.send(&alice, contract, vec![7; 32]);
     assert_eq!(receipt["status"], "0x1", "{receipt}");
@@ -100,7 +100,7 @@ fn a_contract_is_deployed_called_and_leaves_logs_and_a_bloom() {
     assert_eq!(log["data"], format!("0x{}", "07".repeat(32)));
     assert_eq!(log["topics"][0], format!("0x{}aa", "00".repeat(31)));
     let bloom = receipt["logs_bloom"].as_str().expect("it is there");
-    assert_eq!(net.ask("block", json!({ "number": 2 }))["logs_bloom"], bloom);
+    assert_eq!(net.eth("eth_getBlockByNumber", json!(["0x2", false]))["logsBloom"], bloom);
     assert!(bloom.len() == 514 && bloom.chars().any(|c| !"0x".contains(c)), "some bits are set");
     assert_eq!(net.call(alice.address(), contract, &[9; 32])[..], [9; 32]);
     let reverted = net.send(&alice, contract, vec![]);
@@ -213,7 +213,7 @@ fn a_contract_sees_its_block() {
     assert_eq!(seen[3], U256::from(CHAIN_ID));
     assert_eq!(seen[4], U256::from(1_000_000_000u64));
     let hash = |number: u64| -> U256 {
-        net.ask("block", json!({ "number": number }))["hash"]
+        net.eth("eth_getBlockByNumber", json!([format!("{number:#x}"), false]))["hash"]
             .as_str()
             .expect("it has one")
             .parse()

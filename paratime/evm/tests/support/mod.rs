@@ -188,14 +188,21 @@ impl Net {
 
     /// A call that changes nothing; the bytes that it returns.
     pub fn call(&self, from: Address, to: Address, input: &[u8]) -> Bytes {
-        let parameters = json!({ "from": from.to_string(), "to": to.to_string(), "input": hex::encode(input) });
-        let answer = self.ask("call", parameters);
-        answer["ok"].as_str().unwrap_or_else(|| panic!("the call failed: {answer}")).parse().expect("it is hexadecimal")
+        let call = json!({ "from": from.to_string(), "to": to.to_string(), "input": hex::encode(input) });
+        let result = self.eth("eth_call", json!([call, "latest"]));
+        result.as_str().expect("it returns bytes").parse().expect("it is hexadecimal")
+    }
+
+    /// A method of Ethereum's JSON-RPC that has a result.
+    pub fn eth(&self, method: &str, parameters: Json) -> Json {
+        let answer = self.ask(method, parameters);
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
     }
 
     pub fn balance(&self, address: Address) -> U256 {
-        let account = self.ask("account", json!({ "address": address.to_string() }));
-        account["balance"].as_str().expect("it has one").parse().expect("it is a number")
+        let balance = self.eth("eth_getBalance", json!([address.to_string(), "latest"]));
+        balance.as_str().expect("it has one").parse().expect("it is a number")
     }
 
     /// The number behind a handle, as a key manager would decrypt it.
