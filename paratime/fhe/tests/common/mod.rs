@@ -317,6 +317,8 @@ fn child_exact(keys: Arc<EvaluationKeys>, dir: &Path) {
     let backend = TfheBackend::new(Arc::clone(&keys), CHILD_THREADS).unwrap();
     backend.check_profile().unwrap();
     println!("\nCHILD known answers hold");
+    // tfhe counts tables on constants, too, and a quotient by a clear number has some; the program below has none.
+    tfhe::reset_pbs_count();
     let case = random_program(0xe8ac7);
     let input = std::fs::read(dir.join("input")).unwrap();
     let before = keys.exact().unwrap().rotations();
