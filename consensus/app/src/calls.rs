@@ -162,13 +162,13 @@ pub(crate) fn check_affordable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Nothing;
     use crate::staking::{Account, account, grant, transfer};
+    use parallax_state::Empty;
 
     #[test]
     fn an_attempt_that_is_refused_leaves_nothing_behind() {
         let (a, b) = (Address([1; 20]), Address([2; 20]));
-        let mut overlay = Overlay::new(&Nothing);
+        let mut overlay = Overlay::new(&Empty);
         grant(&mut overlay, &a, Amount(10)).unwrap();
         let refused = attempt(&mut overlay, |inner| {
             transfer(inner, &a, &b, Amount(10))?;

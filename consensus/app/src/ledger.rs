@@ -15,7 +15,7 @@ use crate::validate::GenesisError;
 use crate::{election, epoch, keys, registry, rounds, staking, stored, validators};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Address, ChainContext, Digest, Epoch, Event, Height, NodeId};
-use parallax_state::{Changes, Database, Namespace, Overlay, Snapshot, StateError, StateView, Tree, Value};
+use parallax_state::{Changes, Database, Empty, Namespace, Overlay, Snapshot, StateError, StateView, Tree};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ impl Ledger {
     /// The writes of genesis, on an empty state.
     fn genesis_changes(&self) -> Result<Changes, StateError> {
         let document = &*self.genesis;
-        let mut overlay = Overlay::new(&Nothing);
+        let mut overlay = Overlay::new(&Empty);
         let info = ChainInfo { chain_id: document.chain_id.clone(), chain: self.chain, time_ms: document.time_ms };
         stored::write(&mut overlay, keys::chain(), &info);
         stored::write(&mut overlay, keys::parameters(), &document.parameters);
@@ -156,7 +156,7 @@ impl Ledger {
 
     /// The first validators.
     fn elect_first(&self) -> Result<Option<ValidatorSet>, StateError> {
-        let mut overlay = Overlay::new(&Nothing);
+        let mut overlay = Overlay::new(&Empty);
         staking::genesis(&mut overlay, &self.genesis.accounts);
         registry::genesis(&mut overlay, &self.genesis.nodes, &[]);
         election::validators(&overlay, &self.genesis.parameters, Epoch::ZERO)
@@ -252,23 +252,6 @@ struct Parent {
     height: Height,
     hash: Digest,
     time_ms: u64,
-}
-
-/// The state before genesis.
-pub(crate) struct Nothing;
-
-impl StateView for Nothing {
-    fn get(&self, _key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(None)
-    }
-
-    fn blob(&self, _digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(None)
-    }
-
-    fn scan(&self, _prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        Ok(Vec::new())
-    }
 }
 
 /// Which chain a state belongs to.

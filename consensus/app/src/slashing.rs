@@ -118,10 +118,10 @@ fn entity_of(view: &dyn StateView, node: &NodeId) -> Result<Option<Address>, Sta
 mod tests {
     use super::*;
     use crate::genesis::GenesisAccount;
-    use crate::ledger::Nothing;
     use crate::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
     use parallax_primitives::vrf::VrfPublicKey;
     use parallax_primitives::{Epoch, PublicKey, Signature};
+    use parallax_state::Empty;
 
     fn entity(index: u8) -> Address {
         Address([index; 20])
@@ -129,7 +129,7 @@ mod tests {
 
     /// A state with one node for each pair of node and entity; every entity stakes 1,000.
     fn state(nodes: &[(u8, u8)]) -> Overlay<'static> {
-        let mut overlay = Overlay::new(&Nothing);
+        let mut overlay = Overlay::new(&Empty);
         let entities: BTreeSet<u8> = nodes.iter().map(|(_, entity)| *entity).collect();
         let accounts: Vec<GenesisAccount> = entities
             .into_iter()

@@ -6,6 +6,7 @@ use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
 use eyre::Result;
 use parallax_network::peer_id_of;
+use parallax_primitives::Address;
 use parallax_scheduler::cluster::Machine;
 use parallax_scheduler::openb::Node;
 use parallax_scheduler::{Call, Purpose};
@@ -48,13 +49,7 @@ pub(super) struct RegisterArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct CapacityArgs {
-    #[command(flatten)]
-    rpc: RpcArgs,
-    #[command(flatten)]
-    key: KeyArgs,
-    #[command(flatten)]
-    encryption: EncryptionArgs,
+struct MachineArgs {
     /// CPU of the machine, in milli-cores
     #[arg(long)]
     cpu_milli: u64,
@@ -64,6 +59,25 @@ pub(super) struct CapacityArgs {
     /// GPUs of the machine
     #[arg(long, default_value_t = 0)]
     gpus: u8,
+}
+
+impl MachineArgs {
+    fn node(&self, address: Address, model: String) -> Node {
+        let (cpu_milli, memory_mib, gpus) = (self.cpu_milli, self.memory_mib, self.gpus);
+        Node { name: address.to_string(), cpu_milli, memory_mib, gpus, model }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CapacityArgs {
+    #[command(flatten)]
+    rpc: RpcArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    encryption: EncryptionArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
     /// Price, for the policy COST; public
     #[arg(long, default_value_t = 0)]
     price: u8,
@@ -77,15 +91,8 @@ pub(super) struct ReportArgs {
     key: KeyArgs,
     #[command(flatten)]
     encryption: EncryptionArgs,
-    /// CPU of the machine, in milli-cores
-    #[arg(long)]
-    cpu_milli: u64,
-    /// Memory of the machine, in MiB
-    #[arg(long)]
-    memory_mib: u64,
-    /// GPUs of the machine
-    #[arg(long, default_value_t = 0)]
-    gpus: u8,
+    #[command(flatten)]
+    machine: MachineArgs,
     /// Model of its GPUs
     #[arg(long, default_value = "")]
     model: String,
@@ -135,13 +142,7 @@ async fn capacity(args: CapacityArgs) -> Result<()> {
     let client = SchedulerClient::connect(&args.rpc.url()?).await?;
     let key = args.key.load()?;
     let cipher = args.encryption.cipher(&client)?;
-    let node = Node {
-        name: key.address().to_string(),
-        cpu_milli: args.cpu_milli,
-        memory_mib: args.memory_mib,
-        gpus: args.gpus,
-        model: String::new(),
-    };
+    let node = args.machine.node(key.address(), String::new());
     let digits = Machine::new(node, 0, args.price).capacity().digits()?;
     let sender = key.address();
     let capacity = client.encrypt(cipher, Purpose::Capacity, sender, digits).await?;
@@ -156,13 +157,7 @@ async fn report(args: ReportArgs) -> Result<()> {
     let key = args.key.load()?;
     let cipher = args.encryption.cipher(&client)?;
     let models = args.encryption.models("--model", std::slice::from_ref(&args.model))?;
-    let node = Node {
-        name: key.address().to_string(),
-        cpu_milli: args.cpu_milli,
-        memory_mib: args.memory_mib,
-        gpus: args.gpus,
-        model: args.model,
-    };
+    let node = args.machine.node(key.address(), args.model);
     let digits = Machine::new(node, args.latency, args.price).report(&models).digits(&client.params().policies)?;
     let sender = key.address();
     let list = client.encrypt(cipher, Purpose::Telemetry, sender, digits).await?;

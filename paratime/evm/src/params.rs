@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Address, Gas};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::gas;
-use parallax_state::{Changes, Overlay, StateError, StateView, Value};
+use parallax_state::{Changes, Empty, Overlay};
 use revm::primitives::U256;
 use revm::state::{AccountInfo, Bytecode};
 use serde::{Deserialize, Serialize};
@@ -193,22 +193,6 @@ pub fn development_balances() -> Vec<GenesisAccount> {
     development_accounts().into_iter().map(account).collect()
 }
 
-struct Nothing;
-
-impl StateView for Nothing {
-    fn get(&self, _key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(None)
-    }
-
-    fn blob(&self, _digest: &parallax_primitives::Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(None)
-    }
-
-    fn scan(&self, _prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        Ok(Vec::new())
-    }
-}
-
 /// Reads and checks the genesis document's part.
 pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
     let genesis: Genesis =
@@ -226,7 +210,7 @@ pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
 
 /// The state of round 0: parameters, balances, and the host contracts.
 pub(crate) fn init(genesis: &Genesis) -> Changes {
-    let mut state = Overlay::new(&Nothing);
+    let mut state = Overlay::new(&Empty);
     let params = &genesis.params;
     state::put_params(&mut state, params);
     for account in &genesis.accounts {

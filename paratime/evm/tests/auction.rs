@@ -6,7 +6,7 @@ use parallax_runtime::access::public_key;
 use revm::primitives::{Address, B256, U256, hex, keccak256};
 use serde_json::Value as Json;
 use support::wallet::Wallet;
-use support::{Memory, Net, calldata, calldata_with_bytes, decrypted, word};
+use support::{Net, calldata, calldata_with_bytes, decrypted, word};
 
 const AUCTION: &str = include_str!("../contracts/Auction.hex");
 
@@ -45,7 +45,7 @@ impl House {
     }
 }
 
-fn digest(state: &Memory, handle: B256) -> parallax_primitives::Digest {
+fn digest(state: &parallax_memory_store::MemoryView, handle: B256) -> parallax_primitives::Digest {
     parallax_evm::state::cipher(state, &handle).expect("it can be read").expect("it has a ciphertext").digest
 }
 

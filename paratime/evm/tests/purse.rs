@@ -220,7 +220,9 @@ fn what_has_its_ciphertext_is_not_computed_again() {
     assert_eq!(net.round(std::slice::from_ref(&again)).pbs, 0);
     assert!(done.pbs > 0);
     assert_eq!(net.decrypt(result), U256::from(42));
-    let cipher = |state: &support::Memory| parallax_evm::state::cipher(state, &result).expect("it can be read");
+    let cipher = |state: &parallax_memory_store::MemoryView| {
+        parallax_evm::state::cipher(state, &result).expect("it can be read")
+    };
     assert_eq!(cipher(&before), cipher(&net.state), "the ciphertext is the first one");
 }
 

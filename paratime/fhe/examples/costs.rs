@@ -4,6 +4,9 @@
 //! Core time is the processor time of the whole process, so a busy machine does not distort it much.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
+
+use clock::core_seconds;
 use parallax_fhe::{
     BackendKind, ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, Manifest, SecretKeys, TfheBackend,
     TfheClientCipher, TfheDecryptor, cache, init,
@@ -17,12 +20,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Processor time of this process in milliseconds, from `/proc/self/stat` (fields 14 and 15, in hundredths of a second).
+/// Processor time of this process in milliseconds.
 fn core_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<f64>().ok()).sum();
-    ticks * 10.0
+    core_seconds() * 1e3
 }
 
 /// A line of `/proc/self/status`, in MiB.

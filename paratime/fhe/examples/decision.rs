@@ -8,10 +8,12 @@
 //! lowest position, `placed`, the position, and each candidate's exclusion afterwards.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
 #[path = "../tests/decisions/engine.rs"]
 mod engine;
 
-use engine::{Real, core_seconds};
+use clock::core_seconds;
+use engine::Real;
 use parallax_scheduler::Replication;
 use parallax_scheduler::circuit::{Shape, decision_program, job_program, report_program};
 use parallax_scheduler::instances::{Engine, Numbers};

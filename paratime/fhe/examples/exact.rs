@@ -6,6 +6,9 @@
 //! cached key set shows: the standard deviation, as a power of two of the 64-bit torus.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
+
+use clock::core_seconds;
 use parallax_fhe::exact::Path;
 use parallax_fhe::{
     BackendKind, ClientKeys, EvaluationKeys, FftPlan, GenerateOptions, SecretKeys, TfheBackend, TfheClientCipher,
@@ -18,12 +21,9 @@ use parallax_runtime::{
 use std::error::Error;
 use std::sync::Arc;
 
-/// Processor time of this process in milliseconds, from `/proc/self/stat` (fields 14 and 15, in hundredths of a second).
+/// Processor time of this process in milliseconds.
 fn core_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<f64>().ok()).sum();
-    ticks * 10.0
+    core_seconds() * 1e3
 }
 
 /// `count` tables on one block, one after the other: `x -> x + 1 mod 16`, each result an output.

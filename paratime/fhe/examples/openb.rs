@@ -7,10 +7,12 @@
 //! and the chosen machine reports after its placement.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
 #[path = "../tests/decisions/engine.rs"]
 mod engine;
 
-use engine::{Real, core_seconds};
+use clock::core_seconds;
+use engine::Real;
 use parallax_scheduler::circuit::{MAX_FLAGS, Shape, decision_program, job_program, report_program};
 use parallax_scheduler::cluster::{Machine, Models, request};
 use parallax_scheduler::instances::{Engine, Numbers};

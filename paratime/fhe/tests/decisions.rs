@@ -1,10 +1,13 @@
 //! Decisions on real ciphertexts against the plaintext reference: about 45 core-seconds of FHE.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[path = "../examples/clock/mod.rs"]
+mod clock;
 #[path = "decisions/engine.rs"]
 mod engine;
 
-use engine::{Real, core_seconds};
+use clock::core_seconds;
+use engine::Real;
 use parallax_scheduler::circuit::{Shape, decision_program};
 use parallax_scheduler::instances::{Batch, Spent, Step, batch, run};
 

@@ -9,7 +9,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::{Address, Amount, Gas};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::gas;
-use parallax_state::{Changes, Overlay, StateError, StateView, Value};
+use parallax_state::{Changes, Empty, Overlay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -154,8 +154,7 @@ pub(crate) fn init(genesis: &Genesis) -> Result<Changes, String> {
         ));
     }
     let (mut seen, mut total) = (BTreeSet::new(), Amount::ZERO);
-    let empty = Empty;
-    let mut state = Overlay::new(&empty);
+    let mut state = Overlay::new(&Empty);
     put(&mut state, keys::params(), &genesis.params);
     for entry in &genesis.accounts {
         if !seen.insert(entry.address) {
@@ -165,21 +164,4 @@ pub(crate) fn init(genesis: &Genesis) -> Result<Changes, String> {
         put_account(&mut state, &entry.address, &Account { balance: entry.balance, ..Account::default() });
     }
     Ok(state.into_changes())
-}
-
-/// The state before round 0.
-struct Empty;
-
-impl StateView for Empty {
-    fn get(&self, _: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(None)
-    }
-
-    fn blob(&self, _: &parallax_primitives::Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(None)
-    }
-
-    fn scan(&self, _: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        Ok(Vec::new())
-    }
 }

@@ -5,7 +5,13 @@
 //!   history and show what a restart finds.
 //! - Clones share the data. [`MemoryStore::reopen`] is the restart: the same data, no fault left.
 //!
+//! [`MemoryView`] is a state without a store and a tree under it.
+//!
 //! It is not a database: nothing survives the process. Start at [`FaultPlan`].
+
+mod view;
+
+pub use view::MemoryView;
 
 use parallax_state::{Batch, Column, Row, StateError, Store};
 use std::collections::BTreeMap;

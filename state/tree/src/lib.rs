@@ -33,7 +33,7 @@ pub use rows::FORMAT;
 pub use snapshot::Snapshot;
 pub use store::{Batch, Column, Row, Store};
 pub use tree::{Prepared, Tree};
-pub use view::{Changes, CipherRef, Overlay, StateView, Value, blob_digest};
+pub use view::{Changes, CipherRef, Empty, Overlay, StateView, Value, blob_digest};
 
 use parallax_primitives::Digest;
 

@@ -114,6 +114,24 @@ impl<'a> Overlay<'a> {
     }
 }
 
+/// The state before genesis: nothing is in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Empty;
+
+impl StateView for Empty {
+    fn get(&self, _key: &[u8]) -> Result<Option<Value>, StateError> {
+        Ok(None)
+    }
+
+    fn blob(&self, _digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
+    }
+
+    fn scan(&self, _prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        Ok(Vec::new())
+    }
+}
+
 impl StateView for Overlay<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
         match self.changes.writes.get(key) {

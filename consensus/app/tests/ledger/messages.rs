@@ -6,7 +6,7 @@ use parallax_consensus_app::tx::Call;
 use parallax_consensus_app::{Executed, messages, registry, rounds};
 use parallax_primitives::message::{InMessage, MessageResult, OutMessage};
 use parallax_primitives::{Address, Amount, NodeId, ParaTimeId, limits};
-use parallax_rounds::{Commitment, Outcome, RoundState, SignedCommitment, messages_hash};
+use parallax_rounds::RoundState;
 
 const FEE: u128 = 1_000;
 
@@ -26,30 +26,9 @@ fn refused(module: &str, code: u32) -> Result<(), (String, u32)> {
 /// Runs a round whose workers agree that it consumed these messages and sent those.
 fn round(net: &mut Net, consumed: &[InMessage], sent: Vec<OutMessage>) -> Executed {
     assert_eq!(net.announce(0).outcome, Ok(()));
-    let machine = net.machine();
-    let live = machine.live().unwrap();
-    let workers: Vec<NodeId> = machine.committee().unwrap().workers.clone();
-    let votes = workers
-        .iter()
-        .map(|node| {
-            let commitment = Commitment {
-                node: *node,
-                proposal: live.digest,
-                round: machine.round(),
-                previous_hash: machine.last_hash(),
-                outcome: Outcome::Success {
-                    io_root: digest("io"),
-                    state_root: digest("state"),
-                    trace_root: digest("trace"),
-                    messages_hash: messages_hash(&sent),
-                    in_messages_hash: messages_hash(consumed),
-                    in_messages_count: consumed.len() as u32,
-                },
-            };
-            let bodies = if live.signed.proposal.scheduler == *node { sent.clone() } else { vec![] };
-            SignedCommitment::sign(commitment, bodies, net.chain, net.paratime, &net.operator(node).node)
-        })
-        .collect();
+    let workers: Vec<NodeId> = net.machine().committee().unwrap().workers.clone();
+    let vote = |node| net.verdict_consuming(node, digest("state"), consumed, sent.clone());
+    let votes = workers.iter().map(vote).collect();
     net.commit(votes)
 }
 

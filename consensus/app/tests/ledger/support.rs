@@ -7,7 +7,7 @@ use parallax_consensus_app::{
     ledger, localnet_parameters, rounds, staking, transactions_root,
 };
 use parallax_memory_store::MemoryStore;
-use parallax_primitives::message::OutMessage;
+use parallax_primitives::message::{InMessage, OutMessage};
 use parallax_primitives::vrf::VrfSecretKey;
 use parallax_primitives::{
     Address, Amount, ChainContext, Digest, Domain, Epoch, Event, Gas, Height, NodeId, ParaTimeId, SecretKey,
@@ -303,8 +303,19 @@ impl Net {
         SignedProposal::sign(proposal, self.chain, self.paratime, &self.operator(&scheduler).node)
     }
 
-    /// A verdict on the live proposal.
+    /// A verdict on the live proposal that consumes no messages.
     pub(crate) fn verdict(&self, node: &NodeId, state_root: Digest, messages: Vec<OutMessage>) -> SignedCommitment {
+        self.verdict_consuming(node, state_root, &[], messages)
+    }
+
+    /// A verdict on the live proposal.
+    pub(crate) fn verdict_consuming(
+        &self,
+        node: &NodeId,
+        state_root: Digest,
+        consumed: &[InMessage],
+        messages: Vec<OutMessage>,
+    ) -> SignedCommitment {
         let machine = self.machine();
         let live = machine.live().expect("a proposal is live");
         let sent = messages_hash(&messages);
@@ -318,8 +329,8 @@ impl Net {
                 state_root,
                 trace_root: digest("trace"),
                 messages_hash: sent,
-                in_messages_hash: messages_hash::<parallax_primitives::message::InMessage>(&[]),
-                in_messages_count: 0,
+                in_messages_hash: messages_hash(consumed),
+                in_messages_count: consumed.len() as u32,
             },
         };
         let attached = if live.signed.proposal.scheduler == *node { messages } else { vec![] };

@@ -16,9 +16,10 @@ use crate::params::{Genesis, Params, Signers, development_balances, init};
 use crate::state;
 use generate::{ERRORS, Generator, Step};
 use k256::ecdsa::SigningKey;
+use parallax_memory_store::MemoryView;
 use parallax_primitives::{Address as Account, Digest, Epoch, SecretKey};
 use parallax_runtime::decryption::KeyManagers;
-use parallax_state::{Changes, Overlay, StateError, StateView, Value};
+use parallax_state::{Overlay, StateView};
 use random::Random;
 use revm::context::TxEnv;
 use revm::context_interface::result::{EVMError, ExecutionResult};
@@ -44,36 +45,6 @@ pub(super) const CALLERS: [Address; 3] = [
 const SENDER: Address = address!("5e4d000000000000000000000000000000000005");
 /// The domain of attestations.
 pub(super) const GATEWAY: (Address, u64) = (address!("6a7e000000000000000000000000000000000006"), 10_901);
-
-/// State in memory.
-#[derive(Clone, Default)]
-struct Memory(BTreeMap<Vec<u8>, Value>);
-
-impl Memory {
-    fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.writes {
-            match value {
-                Some(value) => self.0.insert(key, value),
-                None => self.0.remove(&key),
-            };
-        }
-    }
-}
-
-impl StateView for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn blob(&self, _digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(None)
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        let range = self.0.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-        Ok(range.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
 
 /// The keys of attesters: 0 to 2 sign, 3 does not.
 pub(super) fn attester(n: u8) -> SigningKey {
@@ -103,9 +74,9 @@ fn params() -> Params {
 }
 
 /// The state of both sides before the first transaction; `code` replaces that of host contracts.
-fn start(code: &BTreeMap<Address, Vec<u8>>) -> Memory {
+fn start(code: &BTreeMap<Address, Vec<u8>>) -> MemoryView {
     let genesis = Genesis { params: params(), accounts: development_balances() };
-    let mut memory = Memory::default();
+    let mut memory = MemoryView::default();
     memory.apply(init(&genesis));
     let mut state = Overlay::new(&memory);
     let caller = hex::decode(CALLER.trim()).expect("it is hexadecimal");
@@ -131,7 +102,7 @@ pub(super) struct Shown {
 
 /// One side: ours, or the published contracts.
 pub(super) struct Side {
-    state: Memory,
+    state: MemoryView,
     native: bool,
     nonce: u64,
 }

@@ -23,38 +23,29 @@ pub(super) const NAMES: signers::Names = signers::Names {
 /// The functions, by selector.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Function {
+    /// One that both verifiers have.
+    OfSigners(signers::Function),
     Type,
     TypeHash,
     Clean,
-    Define,
-    Domain,
-    Signers,
     HandleVersion,
-    Threshold,
     Version,
-    IsSigner,
-    SetThreshold,
     Verify,
 }
 
 /// Every function with its signature.
 pub(super) fn functions() -> Vec<(String, Function)> {
-    [
+    let shared = signers::functions("getCoprocessorSigners()")
+        .map(|(signature, function)| (signature, Function::OfSigners(function)));
+    let own = [
         ("EIP712_INPUT_VERIFICATION_TYPE()", Function::Type),
         ("EIP712_INPUT_VERIFICATION_TYPEHASH()", Function::TypeHash),
         ("cleanTransientStorage()", Function::Clean),
-        ("defineNewContext(address[],uint256)", Function::Define),
-        ("eip712Domain()", Function::Domain),
-        ("getCoprocessorSigners()", Function::Signers),
         ("getHandleVersion()", Function::HandleVersion),
-        ("getThreshold()", Function::Threshold),
         ("getVersion()", Function::Version),
-        ("isSigner(address)", Function::IsSigner),
-        ("setThreshold(uint256)", Function::SetThreshold),
         ("verifyInput((address,address),bytes32,bytes)", Function::Verify),
-    ]
-    .map(|(signature, function)| (signature.to_owned(), function))
-    .to_vec()
+    ];
+    own.into_iter().chain(shared).map(|(signature, function)| (signature.to_owned(), function)).collect()
 }
 
 /// A call.
@@ -62,30 +53,16 @@ pub(super) fn dispatch(frame: &mut Frame<'_>, selector: [u8; 4], data: &[u8]) ->
     let Some(function) = super::table().input_verifier.get(&selector) else {
         return super::upgrade(selector, data, super::Behind::VerifierTwice);
     };
-    Ok(match function {
+    Ok(match *function {
+        Function::OfSigners(function) => signers::dispatch(frame, &NAMES, function, data)?,
         Function::Type => abi::returns(&[Out::text(TYPE)]),
         Function::TypeHash => abi::returns(&[Out::Word(keccak256(TYPE))]),
         Function::Clean => {
             acl::clean_transient(frame)?;
             Bytes::new()
         }
-        Function::Define => {
-            signers::define(frame, &NAMES, Args::new(data, 2)?)?;
-            Bytes::new()
-        }
-        Function::Domain => signers::domain(frame)?,
-        Function::Signers => abi::returns(&[Out::addresses(&signers::signers(frame, &NAMES)?)]),
         Function::HandleVersion => abi::returns(&[Out::number(U256::from(VERSION))]),
-        Function::Threshold => abi::returns(&[Out::number(signers::threshold(frame, &NAMES)?)]),
         Function::Version => abi::returns(&[Out::text("InputVerifier v0.2.0")]),
-        Function::IsSigner => {
-            let account = Args::new(data, 1)?.address(0)?;
-            abi::returns(&[Out::bool(signers::is_signer(frame, &NAMES, account)?)])
-        }
-        Function::SetThreshold => {
-            signers::set_threshold(frame, &NAMES, Args::new(data, 1)?)?;
-            Bytes::new()
-        }
         Function::Verify => {
             let args = Args::new(data, 4)?;
             let (user, contract, input) = (args.address(0)?, args.address(1)?, args.bytes32(2));

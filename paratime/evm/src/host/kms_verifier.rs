@@ -22,34 +22,25 @@ pub(super) const NAMES: signers::Names = signers::Names {
 /// The functions, by selector.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Function {
+    /// One that both verifiers have.
+    OfSigners(signers::Function),
     Type,
     TypeHash,
-    Define,
-    Domain,
-    Signers,
-    Threshold,
     Version,
-    IsSigner,
-    SetThreshold,
     Verify,
 }
 
 /// Every function with its signature.
 pub(super) fn functions() -> Vec<(String, Function)> {
-    [
+    let shared =
+        signers::functions("getKmsSigners()").map(|(signature, function)| (signature, Function::OfSigners(function)));
+    let own = [
         ("EIP712_PUBLIC_DECRYPT_TYPE()", Function::Type),
         ("DECRYPTION_RESULT_TYPEHASH()", Function::TypeHash),
-        ("defineNewContext(address[],uint256)", Function::Define),
-        ("eip712Domain()", Function::Domain),
-        ("getKmsSigners()", Function::Signers),
-        ("getThreshold()", Function::Threshold),
         ("getVersion()", Function::Version),
-        ("isSigner(address)", Function::IsSigner),
-        ("setThreshold(uint256)", Function::SetThreshold),
         ("verifyDecryptionEIP712KMSSignatures(bytes32[],bytes,bytes)", Function::Verify),
-    ]
-    .map(|(signature, function)| (signature.to_owned(), function))
-    .to_vec()
+    ];
+    own.into_iter().chain(shared).map(|(signature, function)| (signature.to_owned(), function)).collect()
 }
 
 /// A call.
@@ -57,25 +48,11 @@ pub(super) fn dispatch(frame: &mut Frame<'_>, selector: [u8; 4], data: &[u8]) ->
     let Some(function) = super::table().kms_verifier.get(&selector) else {
         return super::upgrade(selector, data, super::Behind::VerifierOnce);
     };
-    Ok(match function {
+    Ok(match *function {
+        Function::OfSigners(function) => signers::dispatch(frame, &NAMES, function, data)?,
         Function::Type => abi::returns(&[Out::text(TYPE)]),
         Function::TypeHash => abi::returns(&[Out::Word(keccak256(TYPE))]),
-        Function::Define => {
-            signers::define(frame, &NAMES, Args::new(data, 2)?)?;
-            Bytes::new()
-        }
-        Function::Domain => signers::domain(frame)?,
-        Function::Signers => abi::returns(&[Out::addresses(&signers::signers(frame, &NAMES)?)]),
-        Function::Threshold => abi::returns(&[Out::number(signers::threshold(frame, &NAMES)?)]),
         Function::Version => abi::returns(&[Out::text("KMSVerifier v0.1.0")]),
-        Function::IsSigner => {
-            let account = Args::new(data, 1)?.address(0)?;
-            abi::returns(&[Out::bool(signers::is_signer(frame, &NAMES, account)?)])
-        }
-        Function::SetThreshold => {
-            signers::set_threshold(frame, &NAMES, Args::new(data, 1)?)?;
-            Bytes::new()
-        }
         Function::Verify => {
             let args = Args::new(data, 3)?;
             let (handles, result, proof) = (args.words(0)?, args.bytes(1)?, args.bytes(2)?);

@@ -28,13 +28,57 @@ impl Names {
     }
 }
 
+/// What both verifiers can be asked about their signers and their domain.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Function {
+    Define,
+    Domain,
+    IsSigner,
+    SetThreshold,
+    Signers,
+    Threshold,
+}
+
+/// The functions of both, by signature; `list` is the name of the one that lists all signers.
+pub(super) fn functions(list: &'static str) -> [(&'static str, Function); 6] {
+    [
+        ("defineNewContext(address[],uint256)", Function::Define),
+        ("eip712Domain()", Function::Domain),
+        (list, Function::Signers),
+        ("getThreshold()", Function::Threshold),
+        ("isSigner(address)", Function::IsSigner),
+        ("setThreshold(uint256)", Function::SetThreshold),
+    ]
+}
+
+/// A call of one of them.
+pub(super) fn dispatch(frame: &mut Frame<'_>, names: &Names, function: Function, data: &[u8]) -> Outcome<Bytes> {
+    Ok(match function {
+        Function::Define => {
+            define(frame, names, Args::new(data, 2)?)?;
+            Bytes::new()
+        }
+        Function::Domain => domain(frame)?,
+        Function::IsSigner => {
+            let account = Args::new(data, 1)?.address(0)?;
+            abi::returns(&[Out::bool(is_signer(frame, names, account)?)])
+        }
+        Function::SetThreshold => {
+            set_threshold(frame, names, Args::new(data, 1)?)?;
+            Bytes::new()
+        }
+        Function::Signers => abi::returns(&[Out::addresses(&signers(frame, names)?)]),
+        Function::Threshold => abi::returns(&[Out::number(threshold(frame, names)?)]),
+    })
+}
+
 fn element(frame: &mut Frame<'_>, names: &Names, index: u64) -> Outcome<U256> {
     let first: U256 = frame.keccak(&names.slot(1).to_be_bytes::<32>())?.into();
     Ok(first.wrapping_add(U256::from(index)))
 }
 
 /// All signers.
-pub(super) fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Address>> {
+fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Address>> {
     let length = u64::try_from(frame.sload(names.slot(1))?).unwrap_or(u64::MAX);
     let mut out = Vec::new();
     for index in 0..length {
@@ -45,12 +89,12 @@ pub(super) fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Addre
 }
 
 /// How many signatures are needed.
-pub(super) fn threshold(frame: &mut Frame<'_>, names: &Names) -> Outcome<U256> {
+fn threshold(frame: &mut Frame<'_>, names: &Names) -> Outcome<U256> {
     frame.sload(names.slot(2))
 }
 
 /// Whether the account is a signer.
-pub(super) fn is_signer(frame: &mut Frame<'_>, names: &Names, account: Address) -> Outcome<bool> {
+fn is_signer(frame: &mut Frame<'_>, names: &Names, account: Address) -> Outcome<bool> {
     let slot = frame.entry(names.slot(0), word(account))?;
     frame.flag(slot)
 }
@@ -76,7 +120,7 @@ fn put_threshold(frame: &mut Frame<'_>, names: &Names, threshold: U256, signers:
 }
 
 /// `defineNewContext`: other signers, another threshold.
-pub(super) fn define(frame: &mut Frame<'_>, names: &Names, args: Args<'_>) -> Outcome<()> {
+fn define(frame: &mut Frame<'_>, names: &Names, args: Args<'_>) -> Outcome<()> {
     let (new, threshold) = (args.addresses(0)?, args.uint256(1));
     only_host_owner(frame)?;
     if new.is_empty() {
@@ -104,7 +148,7 @@ pub(super) fn define(frame: &mut Frame<'_>, names: &Names, args: Args<'_>) -> Ou
 }
 
 /// `setThreshold`.
-pub(super) fn set_threshold(frame: &mut Frame<'_>, names: &Names, args: Args<'_>) -> Outcome<()> {
+fn set_threshold(frame: &mut Frame<'_>, names: &Names, args: Args<'_>) -> Outcome<()> {
     let threshold = args.uint256(0);
     only_host_owner(frame)?;
     let signers = signers(frame, names)?;
@@ -158,7 +202,7 @@ fn source(frame: &mut Frame<'_>) -> Outcome<(Address, u64)> {
 }
 
 /// `eip712Domain`.
-pub(super) fn domain(frame: &mut Frame<'_>) -> Outcome<Bytes> {
+fn domain(frame: &mut Frame<'_>) -> Outcome<Bytes> {
     let (name, version) = (text_at(frame, 2)?, text_at(frame, 3)?);
     let (contract, chain) = source(frame)?;
     Ok(abi::returns(&[

@@ -8,13 +8,14 @@ use parallax_evm::host::Verifier;
 use parallax_evm::params::{Genesis, Params, Signers, development_balances};
 use parallax_evm::state::cipher;
 use parallax_evm::{EvmParaTime, decryption, input};
+use parallax_memory_store::MemoryView;
 use parallax_primitives::message::InMessage;
 use parallax_primitives::{
     Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round, SecretKey,
 };
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{ClientCipher, Decryptor, Execution, ParaTime, RoundContext};
-use parallax_state::{Changes, StateError, StateView, Value};
+use parallax_state::{StateView, Value};
 use revm::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -27,40 +28,6 @@ pub const LIMIT: Gas = Gas(u64::MAX);
 pub const GATEWAY: u64 = 10_901;
 pub const GATEWAY_INPUTS: Account = Account([0x81; 20]);
 pub const GATEWAY_DECRYPTIONS: Account = Account([0x5f; 20]);
-
-/// State in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    pub values: BTreeMap<Vec<u8>, Value>,
-    pub blobs: BTreeMap<Digest, Vec<u8>>,
-}
-
-impl Memory {
-    pub fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.writes {
-            match value {
-                Some(value) => self.values.insert(key, value),
-                None => self.values.remove(&key),
-            };
-        }
-        self.blobs.extend(changes.blobs);
-    }
-}
-
-impl StateView for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(self.values.get(key).cloned())
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(self.blobs.get(digest).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        let range = self.values.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix));
-        Ok(range.map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-}
 
 fn paratime() -> ParaTimeId {
     ParaTimeId::named("evm")
@@ -81,7 +48,7 @@ pub fn genesis() -> Genesis {
 pub struct Net {
     pub evm: EvmParaTime,
     pub backend: ClearBackend,
-    pub state: Memory,
+    pub state: MemoryView,
     pub round: u64,
     pub deposits: Vec<InMessage>,
     pub nonces: BTreeMap<Address, u64>,
@@ -98,7 +65,7 @@ impl Net {
         let mut genesis = genesis();
         adjust(&mut genesis);
         let json = serde_json::to_value(&genesis).expect("it is plain data");
-        let mut state = Memory::default();
+        let mut state = MemoryView::default();
         let evm = EvmParaTime::new(paratime());
         state.apply(evm.init_genesis(&json).expect("the parameters are in range"));
         Self {

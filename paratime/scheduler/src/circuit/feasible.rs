@@ -23,6 +23,8 @@ pub(super) const LACKING_TWO: [u8; 4] = [0, 2, 1, 4];
 pub(super) const NEEDED_TWO: [u8; 4] = [0, 1, 2, 4];
 /// By the sum of the two less [`RAISED`], plus [`RAISED`] for each comparison that fails: 1 if they meet or one fails.
 const MEET_OR_RAISED: [u8; 16] = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0];
+/// Which block of labels is the one with two.
+const LAST: usize = 2;
 /// What a failed comparison adds beside two labels.
 const RAISED: u8 = 6;
 
@@ -34,23 +36,17 @@ pub(super) fn faults(b: &mut ProgramBuilder, host: &Candidate, job: &[ValueId], 
         (has.unwrap_or_default(), asks.unwrap_or_default())
     };
     let mut terms: Vec<(ValueId, i32)> = vec![(host.excluded(b), 1)];
-    // CPU and memory.
-    let raised = [digits(0..2), digits(2..4)].map(|(has, asks)| (at_least(b, has, asks, RAISED), -1));
-    let mut raised = Some(raised);
     for (which, (needed, lacking)) in need.iter().zip(&host.lacking).enumerate() {
         let mut sum = vec![(*needed, 1), (*lacking, 1)];
-        let fault = match raised.take_if(|_| which == 2) {
-            None => {
-                let argument = b.linear(&sum, -i32::from(CENTRE));
-                b.folded(argument, MEET, 1)
-            }
-            Some(flags) => {
-                sum.extend(flags);
-                let argument = b.linear(&sum, i32::from(RAISED));
-                b.folded(argument, MEET_OR_RAISED, 1)
-            }
+        let (constant, table) = if which < LAST {
+            (-i32::from(CENTRE), MEET)
+        } else {
+            // CPU and memory.
+            sum.extend([0..2, 2..4].map(digits).map(|(has, asks)| (at_least(b, has, asks, RAISED), -1)));
+            (i32::from(RAISED), MEET_OR_RAISED)
         };
-        terms.push((fault, 1));
+        let argument = b.linear(&sum, constant);
+        terms.push((b.folded(argument, table, 1), 1));
     }
     // GPUs, share, and latency: there the host's class is at most the job's limit.
     let (class, limit) = digits(7..8);

@@ -8,7 +8,7 @@
 //! The last two bits are not eliminated: who stays is given a code, its last two bits, and who is out [`OUT`]. The
 //! least code is then looked for by `first.rs`, ties included.
 
-use super::{Candidate, any};
+use super::{Candidate, SCORE_BITS, any};
 use parallax_runtime::{ProgramBuilder, ValueId};
 
 /// The code of those that are out; the others have their last two bits.
@@ -31,7 +31,7 @@ const ZERO: [u8; 8] = [0, 0, 1, 1, 0, 0, 0, 0];
 /// The codes of candidates with these faults, 0..=7 for each and 0 for those that can be chosen.
 pub(super) fn codes(b: &mut ProgramBuilder, hosts: &[Candidate], faults: &[ValueId]) -> Vec<ValueId> {
     let (mut states, mut somebody) = first(b, hosts, faults);
-    for at in 1..=5usize {
+    for at in 1..SCORE_BITS.len() {
         let (mut next, mut zeros) = (Vec::with_capacity(hosts.len()), Vec::with_capacity(hosts.len()));
         for (host, state) in hosts.iter().zip(&states) {
             let terms = [(*state, 1), (somebody, -1)].into_iter().chain(host.bits.get(at).map(|v| (*v, 1)));

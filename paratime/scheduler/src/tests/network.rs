@@ -7,12 +7,13 @@ use crate::reference::Cluster;
 use crate::tx::{Call, EncryptedList, Purpose, TxBody, metadata};
 use crate::{Genesis, GenesisAccount, Params, Policy, Replication, Report, Request, Scheduler};
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
+use parallax_memory_store::MemoryView;
 use parallax_primitives::{
     Address, Amount, ChainContext, Digest, Epoch, Gas, Height, KeyId, Nonce, ParaTimeId, Round, SecretKey,
 };
 use parallax_runtime::decryption::{Answer, KeyManagers, Payload, SignedAnswer};
 use parallax_runtime::{ClientCipher, Decryptor, Execution, ParaTime, RoundContext, access};
-use parallax_state::{Changes, CipherRef, StateError, StateView, Value};
+use parallax_state::{CipherRef, StateView};
 use std::collections::BTreeMap;
 
 pub(super) const KEY: KeyId = KeyId([4; 32]);
@@ -21,48 +22,11 @@ pub(super) const FUNDS: u128 = 1_000_000_000;
 /// More than any batch of a test.
 pub(super) const LIMIT: Gas = Gas(u64::MAX);
 
-/// State in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
-    values: BTreeMap<Vec<u8>, Value>,
-    blobs: BTreeMap<Digest, Vec<u8>>,
-}
-
-impl Memory {
-    pub(super) fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.writes {
-            match value {
-                Some(value) => self.values.insert(key, value),
-                None => self.values.remove(&key),
-            };
-        }
-        self.blobs.extend(changes.blobs);
-        let live: Vec<Digest> =
-            self.values.values().filter_map(|v| if let Value::Cipher(c) = v { Some(c.digest) } else { None }).collect();
-        self.blobs.retain(|digest, _| live.contains(digest));
-    }
-}
-
-impl StateView for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
-        Ok(self.values.get(key).cloned())
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(self.blobs.get(digest).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
-        let range = self.values.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix));
-        Ok(range.map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-}
-
 /// The parties and the state.
 pub(super) struct Net {
     pub(super) scheduler: Scheduler,
     pub(super) backend: ClearBackend,
-    pub(super) state: Memory,
+    pub(super) state: MemoryView,
     pub(super) round: u64,
     pub(super) epoch: Epoch,
     pub(super) managers: Vec<SecretKey>,
@@ -94,7 +58,7 @@ impl Net {
         let genesis = Genesis { params, accounts: accounts.collect() };
         let scheduler = Scheduler::new(paratime());
         let json = serde_json::to_value(&genesis).expect("it is plain data");
-        let mut state = Memory::default();
+        let mut state = MemoryView::default();
         state.apply(scheduler.init_genesis(&json).expect("the parameters are in range"));
         Self {
             scheduler,
