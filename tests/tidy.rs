@@ -14,7 +14,7 @@ const PATH_HEADING: &str = "The path of one transaction";
 /// How many files the path has, about.
 const PATH_FILES: std::ops::RangeInclusive<usize> = 6..=12;
 /// Crates that compile without any of [`HEAVY`].
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "parallax-primitives",
     "parallax-state",
     "parallax-memory-store",
@@ -23,6 +23,7 @@ const PURE: [&str; 10] = [
     "parallax-runtime",
     "parallax-scheduler",
     "parallax-placement",
+    "parallax-evm",
     "parallax-genesis",
     "parallax-kms",
 ];
@@ -196,26 +197,9 @@ fn protocol_crates_compile_without_network_disk_and_fhe_libraries() {
     assert!(HEAVY.iter().all(|h| linked.contains(*h)), "the node links every heavy library: {linked:?}");
 }
 
-/// The EVM is a workspace of its own, so its lock file says what it links.
-#[test]
-fn the_evm_links_no_heavy_library_and_has_the_versions_of_the_main_lock_file() {
-    let (main, evm) = (locked("Cargo.lock"), locked("paratime/evm/Cargo.lock"));
-    assert!(evm.contains_key("revm") && evm.contains_key("parallax-evm"), "the lock file is that of the EVM");
-    let heavy: Vec<String> = HEAVY.iter().filter(|h| evm.contains_key(**h)).map(|h| format!("it links {h}")).collect();
-    fail_if_any(&heavy, "the EVM stays pure");
-    let other: Vec<String> = ONCE
-        .iter()
-        .filter(|name| evm.contains_key(**name) && evm.get(**name) != main.get(**name))
-        .map(|name| format!("{name}: {:?}, the main one has {:?}", evm.get(*name), main.get(*name)))
-        .collect();
-    fail_if_any(&other, "both lock files have the same versions");
-    let manifest = read(&root().join("paratime/evm/Cargo.toml"));
-    assert!(manifest.contains("license = \"Apache-2.0\""), "the EVM states its licence");
-}
-
-/// The versions of each package in a lock file.
-fn locked(path: &str) -> BTreeMap<String, Vec<String>> {
-    let lock = read(&root().join(path));
+/// The versions of each package in the lock file.
+fn locked() -> BTreeMap<String, Vec<String>> {
+    let lock = read(&root().join("Cargo.lock"));
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut name = "";
     for line in lock.lines() {
@@ -266,7 +250,7 @@ fn testing_selects_no_other_features_than_building_so_nothing_is_compiled_twice(
 
 #[test]
 fn there_is_one_version_of_what_must_not_come_twice() {
-    let versions = locked("Cargo.lock");
+    let versions = locked();
     let wrong: Vec<String> = ONCE
         .iter()
         .map(|once| (once, versions.get(*once).cloned().unwrap_or_default()))
