@@ -240,11 +240,7 @@ fn a_receipt_and_a_storage_slot_are_proven_against_the_root() {
     let done = net.round(&[tx]);
     let database = Database::open(Arc::new(MemoryStore::new())).expect("memory opens");
     let tree = database.tree(Namespace::ParaTime(ParaTimeId::named("evm")));
-    let genesis = parallax_state::Changes {
-        writes: before.values.into_iter().map(|(key, value)| (key, Some(value))).collect(),
-        blobs: before.blobs,
-    };
-    for (version, changes) in [(1, genesis), (context.round.0, done.changes)] {
+    for (version, changes) in [(1, before.into_changes()), (context.round.0, done.changes)] {
         let prepared = tree.prepare(version, &changes).expect("it can be prepared");
         tree.commit(prepared, Batch::default()).expect("it can be written");
     }

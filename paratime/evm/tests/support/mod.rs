@@ -15,7 +15,7 @@ use parallax_primitives::{
 };
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{ClientCipher, Decryptor, Execution, ParaTime, RoundContext};
-use parallax_state::{StateView, Value};
+use parallax_state::StateView;
 use revm::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
