@@ -8,6 +8,7 @@ use crate::transaction::Transaction;
 use parallax_runtime::RoundContext;
 use parallax_state::StateView;
 use revm::ExecuteEvm;
+use revm::context::transaction::AccessList;
 use revm::context::{BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, TxEnv};
 use revm::context_interface::result::{EVMError, InvalidTransaction, ResultAndState};
 use revm::handler::instructions::EthInstructions;
@@ -130,6 +131,8 @@ pub struct Call {
     pub input: Bytes,
     /// The most gas that it uses; the most that a transaction may use if it is left out.
     pub gas: Option<u64>,
+    /// What it announces to touch.
+    pub access_list: AccessList,
 }
 
 /// Makes a call. Nonce, fees and the kind of the caller do not matter.
@@ -139,7 +142,7 @@ pub(crate) fn call(view: &dyn StateView, params: &Params, block: &BlockContext, 
     cfg.disable_eip3607 = true;
     let most = params.transaction_gas_limit;
     let tx = TxEnv {
-        tx_type: 0,
+        tx_type: u8::from(!call.access_list.is_empty()),
         caller: call.from,
         gas_limit: call.gas.unwrap_or(most).min(most),
         gas_price: 0,
@@ -147,6 +150,7 @@ pub(crate) fn call(view: &dyn StateView, params: &Params, block: &BlockContext, 
         value: call.value,
         data: call.input.clone(),
         chain_id: Some(params.chain_id),
+        access_list: call.access_list.clone(),
         ..TxEnv::default()
     };
     let free = Params { base_fee: 0, ..params.clone() };

@@ -29,7 +29,10 @@ fn hex_number(n: impl std::fmt::LowerHex) -> String {
 /// Answers a question.
 pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Result<Json, String> {
     if eth::is_method(method) {
-        return Ok(eth::answer(view, method, parameters));
+        return Ok(match eth::answer(&eth::Newest(view), method, parameters) {
+            Ok(result) => json!({ "result": result }),
+            Err(error) => json!({ "error": error.json() }),
+        });
     }
     match method {
         "head" => {

@@ -388,6 +388,7 @@ impl<'a> Round<'a> {
         };
         let record = BlockRecord::new(header, self.hashes);
         state::put_block(&mut self.state, &record);
+        state::put_round(&mut self.state, self.context.round.0);
         Ok(Done {
             changes: self.state.into_changes(),
             results: self.results,

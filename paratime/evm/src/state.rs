@@ -11,6 +11,7 @@
 //! | `receipt/` number index | the receipt and its transaction |
 //! | `tx/` hash | number and index |
 //! | `head` | the number of the newest block |
+//! | `round` | the newest round that was executed |
 //! | `params` | the rules |
 
 use crate::params::Params;
@@ -83,6 +84,7 @@ fn tx_key(hash: &B256) -> Vec<u8> {
 
 const PARAMS: &[u8] = b"params";
 const HEAD: &[u8] = b"head";
+const ROUND: &[u8] = b"round";
 
 fn corrupt(key: &[u8], reason: impl Into<String>) -> StateError {
     StateError::Corrupt { what: String::from_utf8_lossy(key).into_owned(), reason: reason.into() }
@@ -150,6 +152,15 @@ pub(crate) fn head(view: &dyn StateView) -> Result<BlockRecord, StateError> {
     block(view, number)?.ok_or_else(|| corrupt(HEAD, "the newest block is not here"))
 }
 
+/// The newest round that was executed; 0 is genesis.
+pub(crate) fn round(view: &dyn StateView) -> Result<u64, StateError> {
+    Ok(get(view, ROUND)?.unwrap_or(0))
+}
+
+pub(crate) fn put_round(state: &mut Overlay<'_>, round: u64) {
+    put(state, ROUND.to_vec(), &round);
+}
+
 /// The receipt of the transaction at this place.
 pub(crate) fn receipt(view: &dyn StateView, number: u64, index: u32) -> Result<Option<StoredReceipt>, StateError> {
     get(view, &receipt_key(number, index))
@@ -193,6 +204,14 @@ pub(crate) fn slot(view: &dyn StateView, address: &Address, slot: &U256) -> Resu
 pub(crate) fn put_slot(state: &mut Overlay<'_>, address: &Address, slot: &U256, value: U256) {
     let key = storage_key(address, slot);
     if value.is_zero() { state.delete(key) } else { state.put(key, value.to_be_bytes::<32>().to_vec()) }
+}
+
+/// Deletes all storage of an account.
+pub(crate) fn clear_slots(state: &mut Overlay<'_>, address: &Address) -> Result<(), StateError> {
+    for (key, _) in state.scan(&join(b"storage/", &[address.as_slice()]))? {
+        state.delete(key);
+    }
+    Ok(())
 }
 
 /// The code with this hash.
@@ -261,10 +280,7 @@ pub(crate) fn commit(state: &mut Overlay<'_>, changes: EvmState) -> Result<(), S
             continue;
         }
         if account.is_selfdestructed() || account.is_created() {
-            let prefix = join(b"storage/", &[address.as_slice()]);
-            for (key, _) in state.scan(&prefix)? {
-                state.delete(key);
-            }
+            clear_slots(state, &address)?;
         }
         if account.is_selfdestructed() || account.is_empty() {
             state.delete(account_key(&address));

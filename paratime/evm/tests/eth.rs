@@ -59,7 +59,7 @@ fn accounts_code_and_storage_are_those_of_the_newest_block() {
     let slot = client.ask("eth_getStorageAt", json!([ACL.to_string(), owner, "latest"]));
     assert_eq!(slot, client.alice.address().into_word().to_string());
     let past = client.error("eth_getBalance", json!([alice, "0x1"]));
-    assert_eq!(past["code"], -32_000);
+    assert_eq!(past["code"], -32_000, "one state alone has no other");
     assert_eq!(client.error("eth_getBalance", json!(["nobody"]))["code"], -32_602);
     assert_eq!(client.error("eth_mine", json!([]))["code"], -32_601);
 }
@@ -155,4 +155,143 @@ fn logs_are_found_by_block_address_and_topic() {
     assert_eq!(of(json!({ "fromBlock": "0x0", "toBlock": "0x1" })), Some(0));
     let far = client.error("eth_getLogs", json!([{ "blockHash": word(9).to_string() }]));
     assert_eq!(far["code"], -32_000);
+}
+
+#[test]
+fn an_older_block_answers_with_the_state_after_it() {
+    let client = Client::new();
+    let (alice, purse) = (client.alice.address().to_string(), client.purse.to_string());
+    let ask = |method: &str, parameters: Json| client.net.past(method, parameters).expect("it has an answer");
+    let tags = ["earliest", "0x1", "latest"];
+    let nonces = tags.map(|tag| ask("eth_getTransactionCount", json!([alice, tag])));
+    assert_eq!(nonces, ["0x0", "0x1", "0x2"]);
+    let balances = tags.map(|tag| number(&ask("eth_getBalance", json!([alice, tag]))));
+    assert!(balances[0] > balances[1] && balances[1] > balances[2], "{balances:?}");
+    assert_eq!(ask("eth_getCode", json!([purse, "earliest"])), "0x", "block 1 made it");
+    assert_ne!(ask("eth_getCode", json!([purse, "0x1"])), "0x");
+    let balance_of = calldata("balanceOf(address)", &[client.alice.address().into_word()]);
+    let call = json!({ "to": purse, "data": hex::encode_prefixed(balance_of) });
+    assert_eq!(ask("eth_call", json!([call, "0x1"])), word(0).to_string(), "nothing was minted");
+    assert_ne!(ask("eth_call", json!([call, "0x2"])), word(0).to_string());
+    assert_eq!(ask("eth_call", json!([call, "earliest"])), "0x", "there is no contract");
+    assert!(number(&ask("eth_estimateGas", json!([call, "0x1"]))) > U256::from(21_000));
+    // EIP-1898: by number or hash in an object.
+    let hash = ask("eth_getBlockByNumber", json!(["0x1", false]))["hash"].clone();
+    for block in [json!({ "blockNumber": "0x1" }), json!({ "blockHash": hash, "requireCanonical": true })] {
+        assert_eq!(ask("eth_getTransactionCount", json!([alice, block])), "0x1");
+    }
+    let unknown = client.net.past("eth_call", json!([call, "0x9"])).expect_err("there is none");
+    assert_eq!((unknown.code, unknown.message.starts_with("header not found")), (-32_000, true), "{unknown}");
+    let both = json!([alice, { "blockNumber": "0x1", "blockHash": hash }]);
+    assert_eq!(client.net.past("eth_getBalance", both).expect_err("it is ambiguous").code, -32_602);
+}
+
+#[test]
+fn a_state_that_is_no_longer_kept_is_named_in_the_error() {
+    let client = Client::new();
+    client.net.tree().prune(1, usize::MAX).expect("it can be pruned");
+    let alice = client.alice.address().to_string();
+    let error = client.net.past("eth_getBalance", json!([alice, "0x1"])).expect_err("it is gone");
+    assert_eq!((error.code, error.message.contains("block 1 is no longer kept")), (-32_000, true), "{error}");
+    assert!(client.net.past("eth_getBlockByNumber", json!(["0x1", true])).is_ok(), "blocks stay");
+    assert!(client.net.past("eth_getBalance", json!([alice, "0x2"])).is_ok());
+}
+
+#[test]
+fn pending_counts_what_waits_in_the_pool() {
+    let mut client = Client::new();
+    let alice = Wallet::development(0);
+    client.net.unsigned(&alice, TxKind::Call(client.purse), vec![]);
+    let count = |tag| client.net.past("eth_getTransactionCount", json!([alice.address().to_string(), tag]));
+    assert_eq!((count("latest"), count("pending")), (Ok(json!("0x2")), Ok(json!("0x3"))));
+}
+
+#[test]
+fn accounts_and_slots_are_proven_by_the_tree_of_the_round() {
+    use parallax_state::StateProof;
+    let client = Client::new();
+    let owner = "0x9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c199300";
+    for (tag, round) in [("latest", 2), ("0x1", 1), ("earliest", 0)] {
+        let asked = json!([ACL.to_string(), [owner, "0x0"], tag]);
+        let answer = client.net.past("eth_getProof", asked).expect("it can be proven");
+        assert_eq!(answer["round"], format!("{round:#x}"));
+        let root = client.net.tree().root_at(round).expect("it is kept");
+        let verified = |proof: &Json| -> StateProof {
+            let proof: StateProof = proof.as_str().expect("it is text").parse().expect("it is a proof");
+            proof.verify(&root).expect("it leads to the root");
+            proof
+        };
+        assert_eq!(verified(&answer["accountProof"][0]).key(), parallax_evm::state::account_key(&ACL));
+        assert!(verified(&answer["storageProof"][0]["proof"][0]).value().is_some());
+        assert_eq!(verified(&answer["storageProof"][1]["proof"][0]).value(), None, "an empty slot");
+        assert_eq!(answer["storageProof"][1]["value"], "0x0");
+        let alice = Wallet::development(0).address();
+        assert_eq!(answer["storageProof"][0]["value"], format!("{:#x}", U256::from_be_slice(alice.as_slice())));
+    }
+    let slots: Vec<&str> = vec!["0x0"; 257];
+    let many = client.net.past("eth_getProof", json!([ACL.to_string(), slots, "latest"]));
+    assert_eq!(many.expect_err("they are too many").code, -32_602);
+}
+
+#[test]
+fn a_call_may_override_what_it_finds() {
+    let client = Client::new();
+    let nobody = Address::repeat_byte(0x77).to_string();
+    // Returns the number of the block, its time, its own balance and slot 1.
+    let code = "0x435f52426020524760405260015460605260805ff3";
+    let overrides = json!({ nobody.clone(): { "code": code, "balance": "0x5", "stateDiff": { word(1).to_string(): word(9).to_string() } } });
+    let call = |overrides: Json, block: Json| {
+        client.net.past("eth_call", json!([{ "to": nobody }, "latest", overrides, block]))
+    };
+    let words = [7u64, 8, 5, 9].map(|n| word(n).0).concat();
+    let answer = call(overrides.clone(), json!({ "number": "0x7", "time": "0x8" }));
+    assert_eq!(answer, Ok(json!(hex::encode_prefixed(words))));
+    assert_eq!(client.ask("eth_getCode", json!([nobody])), "0x", "nothing stays");
+    assert_eq!(call(json!({ nobody.clone(): { "colour": "0x1" } }), Json::Null).expect_err("it is none").code, -32_602);
+    // `state` replaces all storage.
+    let purse = client.purse.to_string();
+    let balance_of = calldata("balanceOf(address)", &[client.alice.address().into_word()]);
+    let call = json!([{ "to": purse, "data": hex::encode_prefixed(balance_of) }, "latest", { purse.clone(): { "state": {} } }]);
+    assert_eq!(client.net.past("eth_call", call), Ok(json!(word(0).to_string())));
+}
+
+#[test]
+fn what_tools_ask_before_anything_else_is_answered() {
+    let client = Client::new();
+    let version = client.ask("web3_clientVersion", json!([]));
+    assert!(version.as_str().is_some_and(|text| text.starts_with("parallax/")), "{version}");
+    let empty = "0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470";
+    assert_eq!(client.ask("web3_sha3", json!(["0x"])), empty);
+    assert_eq!(client.ask("eth_syncing", json!([])), false);
+    let hash = client.ask("eth_getBlockByNumber", json!(["latest", false]))["hash"].clone();
+    let tx = client.ask("eth_getTransactionByHash", json!([keccak256(&client.mint).to_string()]));
+    assert_eq!(client.ask("eth_getTransactionByBlockHashAndIndex", json!([hash, "0x0"])), tx);
+    assert_eq!(client.ask("eth_getTransactionByBlockNumberAndIndex", json!(["latest", "0x0"])), tx);
+    assert_eq!(client.ask("eth_getTransactionByBlockNumberAndIndex", json!(["latest", "0x1"])), Json::Null);
+    assert_eq!(client.ask("eth_getBlockTransactionCountByHash", json!([hash])), "0x1");
+    assert_eq!(client.ask("eth_getBlockReceipts", json!([hash])), client.ask("eth_getBlockReceipts", json!(["0x2"])));
+    let raw = client.ask("eth_getRawTransactionByHash", json!([tx["hash"]]));
+    assert_eq!(raw, hex::encode_prefixed(&client.mint));
+    let reverted = json!([{ "to": client.purse.to_string(), "data": "0x12345678" }, "latest"]);
+    let error = client.net.past("eth_call", reverted).expect_err("there is no such function");
+    assert_eq!((error.code, error.message.as_str(), error.data.as_deref()), (3, "execution reverted", Some("0x")));
+}
+
+#[test]
+fn a_node_reads_the_logs_and_the_head_of_one_block_by_themselves() {
+    use parallax_evm::eth::{LogFilter, header, logs_of};
+    let client = Client::new();
+    let filter = LogFilter::new(&json!({ "address": ACL.to_string() })).expect("it is one");
+    let of = |number| logs_of(&client.net.state, number, &filter).expect("it can be read");
+    assert_eq!((of(0).len(), of(1).len(), of(2).len(), of(3).len()), (0, 0, 2, 0));
+    assert_eq!(Json::Array(of(2)), client.ask("eth_getLogs", json!([{ "address": ACL.to_string() }])));
+    let head = header(&client.net.state, 2).expect("it can be read").expect("it is there");
+    let block = client.ask("eth_getBlockByNumber", json!(["0x2", false]));
+    for field in ["number", "hash", "parentHash", "logsBloom", "timestamp", "gasUsed", "baseFeePerGas"] {
+        assert_eq!(head[field], block[field], "{field}");
+    }
+    assert_eq!(header(&client.net.state, 3), Ok(None));
+    for bad in [json!("x"), json!({ "topics": "0x1" }), json!({ "topics": [[1]] }), json!({ "address": "0x1" })] {
+        assert_eq!(LogFilter::new(&bad).expect_err("it is none").code, -32_602, "{bad}");
+    }
 }

@@ -226,24 +226,15 @@ fn a_contract_sees_its_block() {
 fn a_receipt_and_a_storage_slot_are_proven_against_the_root() {
     use parallax_evm::host::{ACL, PAUSER_SET};
     use parallax_evm::state::{receipt_key, storage_key};
-    use parallax_memory_store::MemoryStore;
-    use parallax_primitives::ParaTimeId;
-    use parallax_state::{Batch, Database, Namespace, Value};
-    use std::sync::Arc;
+    use parallax_state::Value;
 
     let mut net = Net::default();
     let alice = Wallet::development(0);
     let contract = net.deploy(&alice, echo());
     let context = net.context();
     let tx = net.tx(&alice, TxKind::Call(contract), vec![7; 32]);
-    let before = net.state.clone();
-    let done = net.round(&[tx]);
-    let database = Database::open(Arc::new(MemoryStore::new())).expect("memory opens");
-    let tree = database.tree(Namespace::ParaTime(ParaTimeId::named("evm")));
-    for (version, changes) in [(1, before.into_changes()), (context.round.0, done.changes)] {
-        let prepared = tree.prepare(version, &changes).expect("it can be prepared");
-        tree.commit(prepared, Batch::default()).expect("it can be written");
-    }
+    net.round(&[tx]);
+    let tree = net.tree();
     let root = tree.root_at(context.round.0).expect("it is there");
     let owner = U256::from_be_bytes(b256!("9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c199300").0);
     for key in [receipt_key(2, 0), storage_key(&ACL, &owner)] {

@@ -7,18 +7,19 @@ use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_evm::host::Verifier;
 use parallax_evm::params::{Genesis, Params, Signers, development_balances};
 use parallax_evm::state::cipher;
-use parallax_evm::{EvmParaTime, decryption, input};
-use parallax_memory_store::MemoryView;
+use parallax_evm::{EvmParaTime, decryption, eth, input};
+use parallax_memory_store::{MemoryStore, MemoryView};
 use parallax_primitives::message::InMessage;
 use parallax_primitives::{
     Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round, SecretKey,
 };
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{ClientCipher, Decryptor, Execution, ParaTime, RoundContext};
-use parallax_state::StateView;
+use parallax_state::{Batch, Changes, Database, Namespace, Snapshot, StateError, StateView, Tree};
 use revm::primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use wallet::{Unsigned, UnsignedInput, Wallet};
 
 pub const KEY: KeyId = KeyId([4; 32]);
@@ -52,6 +53,36 @@ pub struct Net {
     pub round: u64,
     pub deposits: Vec<InMessage>,
     pub nonces: BTreeMap<Address, u64>,
+    /// Every state so far, if they are kept.
+    pub tree: Option<Tree>,
+}
+
+/// The states of a tree, as a node keeps them.
+impl eth::Chain for Net {
+    fn newest(&self) -> Result<Box<dyn StateView + '_>, StateError> {
+        Ok(Box::new(self.tree().latest_snapshot()?))
+    }
+
+    fn after(&self, round: Round) -> Result<Option<Box<dyn StateView + '_>>, StateError> {
+        let known = |snapshot: Snapshot| -> Box<dyn StateView> { Box::new(snapshot) };
+        match self.tree().snapshot(round.0) {
+            Ok(snapshot) => Ok(Some(known(snapshot))),
+            Err(StateError::UnknownVersion { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
+        nonce.max(self.nonces.get(sender).copied().unwrap_or(0))
+    }
+
+    fn proof(&self, round: Round, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        match self.tree().snapshot(round.0) {
+            Ok(snapshot) => snapshot.prove(key).map(|proof| Some(proof.encode())),
+            Err(StateError::UnknownVersion { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
 }
 
 impl Default for Net {
@@ -67,15 +98,37 @@ impl Net {
         let json = serde_json::to_value(&genesis).expect("it is plain data");
         let mut state = MemoryView::default();
         let evm = EvmParaTime::new(paratime());
-        state.apply(evm.init_genesis(&json).expect("the parameters are in range"));
-        Self {
+        let changes = evm.init_genesis(&json).expect("the parameters are in range");
+        state.apply(changes.clone());
+        let mut net = Self {
             evm,
             backend: ClearBackend::new(vec![KEY]),
             state,
             round: 0,
             deposits: Vec::new(),
             nonces: BTreeMap::new(),
+            tree: None,
+        };
+        let database = Database::open(Arc::new(MemoryStore::new())).expect("memory opens");
+        net.tree = Some(database.tree(Namespace::ParaTime(paratime())));
+        net.keep(&changes);
+        net
+    }
+
+    pub fn tree(&self) -> &Tree {
+        self.tree.as_ref().expect("states are kept")
+    }
+
+    fn keep(&self, changes: &Changes) {
+        if let Some(tree) = &self.tree {
+            let prepared = tree.prepare(self.round, changes).expect("it can be prepared");
+            tree.commit(prepared, Batch::default()).expect("it can be written");
         }
+    }
+
+    /// An answer from all states that are kept.
+    pub fn past(&self, method: &str, parameters: Json) -> Result<Json, eth::Error> {
+        eth::answer(self, method, &parameters)
     }
 
     pub fn context(&self) -> RoundContext {
@@ -126,6 +179,7 @@ impl Net {
         assert!(done.gas <= plan.gas, "{} is spent, {} was planned", done.gas, plan.gas);
         self.state.apply(done.changes.clone());
         self.round += 1;
+        self.keep(&done.changes);
         self.deposits.clear();
         done
     }
