@@ -4,14 +4,16 @@ use crate::error::GenesisError;
 use crate::files::{self, Access};
 use parallax_primitives::seal::{OpeningKey, SealingKey};
 use parallax_primitives::vrf::VrfSecretKey;
-use parallax_primitives::{Address, Digest, Domain, PublicKey, SecretKey, encode};
+use parallax_primitives::{Address, Digest, Domain, EthereumKey, PublicKey, SecretKey, encode};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// The version of the key file format.
+/// The version of an account's key file.
 pub const VERSION: u32 = 1;
+/// The version of a node's key file: 2 since it has a key for Ethereum's signatures.
+pub const NODE_VERSION: u32 = 2;
 
 /// The secret keys of a node.
 #[derive(Clone)]
@@ -21,6 +23,9 @@ pub struct NodeKeys {
     pub consensus: SecretKey,
     /// The node's libp2p identity.
     pub peer: SecretKey,
+    /// Signs what contracts of an EVM ParaTime verify: attestations of inputs, and decryptions. The genesis document
+    /// names its address as a signer's.
+    pub ethereum: EthereumKey,
     vrf_seed: Zeroizing<[u8; 32]>,
 }
 
@@ -42,6 +47,9 @@ struct NodeKeyFile {
     consensus_seed: String,
     vrf_seed: String,
     peer_seed: String,
+    /// For people; it must match the key.
+    ethereum_address: String,
+    ethereum_key: String,
 }
 
 /// The file of an account's key.
@@ -114,13 +122,19 @@ fn read(path: &Path) -> Result<(String, Zeroizing<Vec<u8>>), GenesisError> {
     files::refuse_exposed(path)?;
     let bytes = Zeroizing::new(files::read(path)?);
     let head: Head = files::parse(path, &bytes)?;
-    if head.version != VERSION {
-        return Err(GenesisError::Version {
-            path: path.to_owned(),
-            found: head.version,
-            expected: VERSION,
-            remedy: "use the program that wrote it",
-        });
+    let expected = match head.kind.as_str() {
+        NODE => NODE_VERSION,
+        ACCOUNT => VERSION,
+        // Whoever wants a file of a certain kind refuses this one for its kind.
+        _ => head.version,
+    };
+    if head.version != expected {
+        let remedy = if head.version < expected {
+            "it has no key for Ethereum's signatures: make a new one with `parallax keys node FILE`, which is a new node"
+        } else {
+            "use the program that wrote it"
+        };
+        return Err(GenesisError::Version { path: path.to_owned(), found: head.version, expected, remedy });
     }
     Ok((head.kind, bytes))
 }
@@ -128,7 +142,12 @@ fn read(path: &Path) -> Result<(String, Zeroizing<Vec<u8>>), GenesisError> {
 impl NodeKeys {
     /// Fresh keys.
     pub fn generate() -> Self {
-        Self { consensus: SecretKey::generate(), peer: SecretKey::generate(), vrf_seed: random_seed() }
+        Self {
+            consensus: SecretKey::generate(),
+            peer: SecretKey::generate(),
+            ethereum: EthereumKey::generate(),
+            vrf_seed: random_seed(),
+        }
     }
 
     /// The keys that anyone can derive from a label, for localnets and tests. They protect nothing.
@@ -136,6 +155,7 @@ impl NodeKeys {
         Self {
             consensus: SecretKey::from_seed(public_seed(label, "consensus")),
             peer: SecretKey::from_seed(public_seed(label, "peer")),
+            ethereum: EthereumKey::derive(&public_seed(label, "ethereum")),
             vrf_seed: Zeroizing::new(public_seed(label, "vrf")),
         }
     }
@@ -156,13 +176,19 @@ impl NodeKeys {
     /// If it cannot be read, others can read it, or it is not a node's key file.
     pub fn load(path: &Path) -> Result<Self, GenesisError> {
         let file: NodeKeyFile = files::parse(path, &open(path, NODE)?)?;
+        let ethereum = EthereumKey::from_bytes(&*seed(path, "ethereum_key", &file.ethereum_key)?)
+            .ok_or_else(|| bad(path, "ethereum_key is not a key of secp256k1; the file was altered"))?;
         let keys = Self {
             consensus: SecretKey::from_seed(*seed(path, "consensus_seed", &file.consensus_seed)?),
             peer: SecretKey::from_seed(*seed(path, "peer_seed", &file.peer_seed)?),
+            ethereum,
             vrf_seed: seed(path, "vrf_seed", &file.vrf_seed)?,
         };
         if keys.node().to_string() != file.node {
             return Err(bad(path, "node is not the public key of consensus_seed; the file was altered"));
+        }
+        if keys.ethereum.address().to_string() != file.ethereum_address {
+            return Err(bad(path, "ethereum_address is not that of ethereum_key; the file was altered"));
         }
         Ok(keys)
     }
@@ -176,12 +202,14 @@ impl NodeKeys {
             return Err(GenesisError::Exists { path: path.to_owned() });
         }
         let file = NodeKeyFile {
-            version: VERSION,
+            version: NODE_VERSION,
             kind: NODE.to_owned(),
             node: self.node().to_string(),
             consensus_seed: text(&self.consensus.to_seed()),
             vrf_seed: text(&self.vrf_seed),
             peer_seed: text(&self.peer.to_seed()),
+            ethereum_address: self.ethereum.address().to_string(),
+            ethereum_key: text(&self.ethereum.to_bytes()),
         };
         files::write_json(path, &file, Access::Secret)
     }

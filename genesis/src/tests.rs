@@ -451,6 +451,40 @@ fn key_files_are_private_and_hold_together() {
 }
 
 #[test]
+fn a_nodes_key_file_holds_its_ethereum_key_and_one_without_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("node.key");
+    let node = NodeKeys::generate();
+    node.save(&path).expect("a fresh directory can be written");
+    let loaded = NodeKeys::load(&path).expect("what was saved loads");
+    assert_eq!(loaded.ethereum.address(), node.ethereum.address());
+    let secret = hex::encode(*node.ethereum.to_bytes());
+    assert!(!format!("{node:?}").contains(&secret[..16]), "not in debug text");
+
+    let text = std::fs::read_to_string(&path).expect("own file");
+    let refused = |text: String| {
+        std::fs::write(&path, text).expect("own file");
+        NodeKeys::load(&path).expect_err("altered").to_string()
+    };
+    let other = NodeKeys::well_known("someone else").ethereum.address().to_string();
+    let error = refused(text.replace(&node.ethereum.address().to_string(), &other));
+    assert!(error.contains("ethereum_address is not that of ethereum_key"), "{error}");
+    let error = refused(text.replace(&secret, &"0".repeat(64)));
+    assert!(error.contains("ethereum_key is not a key") && !error.contains(&secret), "{error}");
+    let error = refused(text.replace("\"version\": 2", "\"version\": 1"));
+    assert!(error.contains("format version 1") && error.contains("parallax keys node FILE"), "{error}");
+    let error = refused(text.replace("\"version\": 2", "\"version\": 3"));
+    assert!(error.contains("format version 3") && error.contains("use the program that wrote it"), "{error}");
+}
+
+#[test]
+fn the_ethereum_addresses_of_well_known_keys_are_always_the_same() {
+    let address = |label| NodeKeys::well_known(label).ethereum.address().to_string();
+    assert_eq!(address("localnet kms-0"), "0x1ad4db95ca41b8dd12c48557fffde8c4e0e4f440");
+    assert_ne!(address("localnet kms-0"), address("localnet kms-1"));
+}
+
+#[test]
 fn a_transaction_is_signed_with_an_account_key_or_with_that_of_a_node() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (of_account, of_node) = (dir.path().join("account.json"), dir.path().join("node.key"));

@@ -9,6 +9,7 @@
 //! It has no I/O, no clock and no randomness but key generation. Start with [`hash`] and [`codec`].
 
 pub mod codec;
+pub mod ethereum;
 pub mod event;
 pub mod hash;
 pub mod ids;
@@ -20,6 +21,7 @@ pub mod seal;
 pub mod vrf;
 
 pub use codec::{DecodeError, decode, encode};
+pub use ethereum::{EthereumKey, EthereumSignature};
 pub use event::Event;
 pub use hash::{ChainContext, Digest, Domain};
 pub use ids::{Address, Amount, Epoch, Gas, Height, ImageDigest, Keccak256, KeyId, NodeId, Nonce, ParaTimeId, Round};

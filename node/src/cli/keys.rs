@@ -44,7 +44,8 @@ impl KeysCommand {
             Self::Node(args) => {
                 let keys = NodeKeys::generate();
                 keys.save(&args.file)?;
-                println!("node {}\nfile {}", keys.node(), args.file.display());
+                let ethereum = keys.ethereum.address();
+                println!("node     {}\nethereum {ethereum}\nfile     {}", keys.node(), args.file.display());
             }
             Self::Show(args) => {
                 let key = AccountKey::load(&args.file)?;

@@ -3,13 +3,11 @@
 use super::abi::{self, Args, Out, error, number, word};
 use super::frame::{Frame, Outcome};
 use super::only_host_owner;
-use crate::signature::recover;
-use revm::primitives::{Address, B256, Bytes, U256, b256, keccak256, uint};
+use crate::signature::{HALF_ORDER, recover};
+use revm::primitives::{Address, B256, Bytes, U256, b256, keccak256};
 
 /// The domain's storage: two hashes that stay zero, name, version, then contract and chain in one slot.
 pub(super) const DOMAIN: B256 = b256!("e910845fd818f61127c84f3586776436a37dead33625056c65162537e3373600");
-/// Half of the order of secp256k1: signatures above it could be altered by anyone.
-const HALF_ORDER: U256 = uint!(0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0_U256);
 
 /// How a verifier names its errors, and where its signers lie.
 pub(super) struct Names {
