@@ -1,4 +1,4 @@
-//! A sealed-bid auction of our own (`contracts/Auction.sol`): encrypted bids, a winner decrypted in public.
+//! A sealed-bid auction of our own (`examples/contracts/Auction.sol`): encrypted bids, a winner decrypted in public.
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! A confidential token that nobody here wrote: ERC-7984 of `@openzeppelin/confidential-contracts`, compiled by its own
-//! toolchain (`contracts/Token.sol`), on the clear backend.
+//! toolchain (`examples/contracts/Token.sol`), on the clear backend.
 
 mod support;
 
