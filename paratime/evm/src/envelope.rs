@@ -1,5 +1,6 @@
-//! What a batch consists of: Ethereum transactions and encrypted inputs, with what both have in common.
+//! What a batch consists of: Ethereum transactions, encrypted inputs and developer transactions.
 
+use crate::control::{self, Action, Control};
 use crate::input::{Input, TYPE};
 use crate::transaction::Transaction;
 use parallax_runtime::TxError;
@@ -12,6 +13,8 @@ pub enum Envelope {
     Ethereum(Transaction),
     /// An encrypted input.
     Input(Input),
+    /// A developer transaction.
+    Control(Control),
 }
 
 impl Envelope {
@@ -20,10 +23,19 @@ impl Envelope {
     /// # Errors
     /// [`TxError`]: too large, malformed, another chain, a signature that is none.
     pub fn open(bytes: &[u8], chain_id: u64) -> Result<Self, TxError> {
-        if bytes.first() == Some(&TYPE) {
-            return Input::open(bytes, chain_id).map(Self::Input);
+        match bytes.first() {
+            Some(&TYPE) => Input::open(bytes, chain_id).map(Self::Input),
+            Some(&control::TYPE) => Control::open(bytes, chain_id).map(Self::Control),
+            _ => Transaction::open(bytes, chain_id).map(Self::Ethereum),
         }
-        Transaction::open(bytes, chain_id).map(Self::Ethereum)
+    }
+
+    /// The action of a developer, unless it is a transaction.
+    pub fn action(&self) -> Option<&Control> {
+        match self {
+            Self::Control(control) if control.is_action() => Some(control),
+            _ => None,
+        }
     }
 
     /// The digest that names it.
@@ -31,30 +43,37 @@ impl Envelope {
         match self {
             Self::Ethereum(tx) => tx.hash,
             Self::Input(input) => input.hash,
+            Self::Control(control) => control.hash,
         }
     }
 
-    /// Who pays.
+    /// Who pays. A developer's action has a sender of its own, so that a pool keeps each.
     pub fn sender(&self) -> Address {
         match self {
             Self::Ethereum(tx) => tx.sender,
             Self::Input(input) => input.sender,
+            Self::Control(control) => match &control.action {
+                Action::Send(unsigned) => unsigned.from.into(),
+                _ => Address::from_word(control.hash),
+            },
         }
     }
 
-    /// Its position among the sender's.
+    /// Its position among the sender's; 0 for a developer's.
     pub fn nonce(&self) -> u64 {
         match self {
             Self::Ethereum(tx) => tx.nonce,
             Self::Input(input) => input.nonce,
+            Self::Control(_) => 0,
         }
     }
 
-    /// The most gas that it uses.
+    /// The most gas that it uses, as far as it says.
     pub fn gas_limit(&self) -> u64 {
         match self {
             Self::Ethereum(tx) => tx.gas_limit,
             Self::Input(input) => input.gas_limit,
+            Self::Control(_) => 0,
         }
     }
 
@@ -63,6 +82,7 @@ impl Envelope {
         match self {
             Self::Ethereum(tx) => tx.max_fee,
             Self::Input(input) => input.max_fee,
+            Self::Control(_) => 0,
         }
     }
 
@@ -70,7 +90,7 @@ impl Envelope {
     pub fn value(&self) -> U256 {
         match self {
             Self::Ethereum(tx) => tx.value,
-            Self::Input(_) => U256::ZERO,
+            Self::Input(_) | Self::Control(_) => U256::ZERO,
         }
     }
 
@@ -79,6 +99,7 @@ impl Envelope {
         match self {
             Self::Ethereum(tx) => tx.effective_price(base_fee),
             Self::Input(input) => input.effective_price(base_fee),
+            Self::Control(_) => 0,
         }
     }
 }

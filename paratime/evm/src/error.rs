@@ -40,6 +40,16 @@ pub enum Code {
     Unavailable = 14,
     /// The list of an input does not conform, or its proof does not hold.
     BadInput = 15,
+    /// The chain takes no developer transactions.
+    NotForDevelopers = 16,
+    /// Actions of a developer and transactions do not go in one batch; it may be sent again.
+    WrongBatch = 17,
+    /// The account is not impersonated.
+    NotImpersonated = 18,
+    /// A developer transaction asks for what cannot be.
+    BadAction = 19,
+    /// The developer transaction was executed.
+    Repeated = 20,
 }
 
 /// An error with its code.

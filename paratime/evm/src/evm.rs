@@ -1,5 +1,6 @@
 //! The EVM: revm over our state, with the host contracts beside Ethereum's precompiled ones.
 
+use crate::clock::Clock;
 use crate::host::Hosts;
 use crate::params::{Params, ours};
 use crate::receipt::BlockRecord;
@@ -25,7 +26,7 @@ pub const SPEC: SpecId = SpecId::CANCUN;
 pub struct BlockContext {
     /// Its number.
     pub number: u64,
-    /// Its time in seconds: that of the round's anchor.
+    /// Its time in seconds: that of the round's anchor, and what a developer moved it by.
     pub timestamp: u64,
     /// The hash of the block before.
     pub parent: B256,
@@ -36,22 +37,22 @@ pub struct BlockContext {
 
 impl BlockContext {
     /// The block that comes after `head` in a round.
-    pub fn after(head: &BlockRecord, context: &RoundContext) -> Self {
+    pub(crate) fn after(head: &BlockRecord, context: &RoundContext, clock: &Clock) -> Self {
         Self {
             number: head.header.number.saturating_add(1),
-            timestamp: context.time_ms / 1_000,
+            timestamp: clock.time(head.header.timestamp, context.time_ms / 1_000),
             parent: B256::from(head.hash),
-            randomness: B256::from(context.anchor.0),
+            randomness: B256::from(clock.randomness.unwrap_or(context.anchor.0)),
         }
     }
 
     /// The block that comes after `head` as far as that is known without a round: for calls.
-    pub fn pending(head: &BlockRecord) -> Self {
+    pub(crate) fn pending(head: &BlockRecord, clock: &Clock) -> Self {
         Self {
             number: head.header.number.saturating_add(1),
-            timestamp: head.header.timestamp,
+            timestamp: clock.pending(head.header.timestamp),
             parent: B256::from(head.hash),
-            randomness: B256::from(head.header.randomness),
+            randomness: B256::from(clock.randomness.unwrap_or(head.header.randomness)),
         }
     }
 
@@ -113,9 +114,11 @@ pub(crate) fn config(params: &Params) -> CfgEnv {
     cfg
 }
 
-/// Executes a transaction on a state.
+/// Executes a transaction on a state. One that nobody signed may be in the name of a contract.
 pub(crate) fn execute(view: &dyn StateView, params: &Params, block: &BlockContext, tx: &Transaction) -> Outcome {
-    run(view, params, block, config(params), tx.env(params.chain_id))
+    let mut cfg = config(params);
+    cfg.disable_eip3607 = !tx.is_signed();
+    run(view, params, block, cfg, tx.env(params.chain_id))
 }
 
 /// A call that changes nothing, as `eth_call` and `eth_estimateGas` make it.

@@ -3,11 +3,11 @@
 //! # What a transaction is
 //! An Ethereum transaction, byte for byte ([`transaction`]): legacy with a chain id, EIP-2930 or EIP-1559. The sender is
 //! recovered from its signature. revm executes it by the rules of Cancun on our state ([`evm`], [`mod@state`]). Every
-//! round that is executed makes one block, numbered without gaps from genesis on, so a failed round leaves none; its
-//! time is that of the round's anchor in whole seconds, `PREVRANDAO` the anchor's hash. A block has a hash of its own,
-//! over a header that names the round and the ParaTime's block before it; `BLOCKHASH` gives that.
+//! round that executes a batch of transactions makes one block, numbered without gaps from genesis on, so a failed round
+//! leaves none; its time is that of the round's anchor in whole seconds, `PREVRANDAO` the anchor's hash. A block has a hash
+//! of its own, over a header that names the round and the ParaTime's block before it; `BLOCKHASH` gives that.
 //!
-//! The other kind of transaction is an encrypted input ([`input`]): a client's list of ciphertexts with its proof. Every
+//! Another kind of transaction is an encrypted input ([`input`]): a client's list of ciphertexts with its proof. Every
 //! replica checks the proof; from the next round on the values have handles, which an attester signs for contracts.
 //!
 //! # Where state lies
@@ -45,11 +45,17 @@
 //! - A transaction that failed leaves nonce and fee, no operation and no grant.
 //! - A program is evaluated only on handles that the access control list let the contract use.
 //!
+//! # What developers may do
+//! On a chain made for trying things out, and only if its genesis says so: change accounts and time, make blocks, send in
+//! another's name, take snapshots and go back to them ([`mod@control`], [`developer`]). All of that is ordered and executed
+//! by the committee; going back to a snapshot writes old values in a new round ([`journal`]). A round of such actions
+//! makes no block unless it is told to.
+//!
 //! # What is not here yet
 //! - The service that attests inputs with the attesters' key, and the client that encrypts and submits them.
 //! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
 //! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about states ([`eth`]): sending,
-//!   filters, subscriptions, traces, the developer methods.
+//!   filters, subscriptions, traces.
 //! - The contract `ProtocolConfig`, which later versions of the published contracts have.
 //! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
 //! - An end to old receipts and ciphertexts: nothing is pruned.
@@ -59,7 +65,10 @@
 //! their own toolchain (`contracts/`), and the published host contracts themselves (`src/differential`).
 
 pub mod circuit;
+mod clock;
+pub mod control;
 pub mod decryption;
+pub mod developer;
 #[cfg(test)]
 mod differential;
 pub mod envelope;
@@ -70,6 +79,7 @@ pub mod graph;
 pub mod handle;
 pub mod host;
 pub mod input;
+pub mod journal;
 pub mod params;
 mod paratime;
 mod query;

@@ -98,6 +98,10 @@ pub struct Params {
     pub decryptions: Signers,
     /// Who decrypts.
     pub key_managers: KeyManagers,
+    /// Whether anyone may change balances, code and time, and go back to snapshots: for chains made for trying things
+    /// out, see [`mod@crate::control`].
+    #[serde(default)]
+    pub developer: bool,
 }
 
 /// One account of the genesis document.
@@ -141,7 +145,7 @@ pub(crate) fn ours(address: &Address) -> revm::primitives::Address {
 }
 
 impl Params {
-    /// The values for a localnet: chain 31337, the first development account as owner.
+    /// The values for a localnet: chain 31337, the first development account as owner, developer transactions taken.
     pub fn localnet(key_managers: KeyManagers, inputs: Signers, decryptions: Signers) -> Self {
         let owner = development_accounts().first().copied().unwrap_or(Address([0; 20]));
         Self {
@@ -157,6 +161,7 @@ impl Params {
             inputs,
             decryptions,
             key_managers,
+            developer: true,
         }
     }
 
@@ -226,6 +231,7 @@ pub(crate) fn init(genesis: &Genesis) -> Changes {
     let header = Header {
         number: 0,
         round: 0,
+        base: 0,
         parent: [0; 32],
         paratime_parent: [0; 32],
         timestamp: 0,
@@ -237,7 +243,7 @@ pub(crate) fn init(genesis: &Genesis) -> Changes {
         transactions: [0; 32],
         bloom: [0; BLOOM_BYTES],
     };
-    state::put_block(&mut state, &BlockRecord::new(header, Vec::new()));
+    state::put_block(&mut state, &BlockRecord::new(header, Vec::new(), Vec::new()));
     let pausers: Vec<_> = params.pausers.iter().map(ours).collect();
     let slots =
         host::genesis_storage(ours(&params.owner), &pausers, &params.inputs.verifier(), &params.decryptions.verifier());

@@ -1,5 +1,6 @@
 //! The EVM ParaTime as the runtime sees it: admission, planning, execution.
 
+use crate::control::{Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
 use crate::params::{self, Params, ours};
@@ -35,6 +36,9 @@ fn unavailable(error: &StateError) -> TxError {
 
 /// Checks a transaction against the state; its FHE gas is not known before it is executed, so its limit stands in.
 pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Result<TxInfo, TxError> {
+    if let Envelope::Control(control) = tx {
+        return admit_control(view, params, control);
+    }
     let (sender, nonce, gas_limit) = (tx.sender(), tx.nonce(), tx.gas_limit());
     let account = state::account(view, &sender).map_err(|e| unavailable(&e))?.unwrap_or_default();
     if nonce < account.nonce {
@@ -64,10 +68,34 @@ pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Res
         next: account.nonce,
         priority: tx.effective_price(params.base_fee),
         gas: match tx {
-            Envelope::Ethereum(_) => params.max_transaction_fhe_gas,
             Envelope::Input(input) => crate::round::input_work(params, input)?.1,
+            Envelope::Ethereum(_) | Envelope::Control(_) => params.max_transaction_fhe_gas,
         },
     })
+}
+
+/// Checks a developer transaction: whether the chain takes any, that it was not executed yet, and that the account in
+/// whose name it sends is impersonated. It waits in the pool by itself, behind transactions that came before it.
+pub(crate) fn admit_control(view: &dyn StateView, params: &Params, control: &Control) -> Result<TxInfo, TxError> {
+    if !params.developer {
+        let text = "this chain takes no developer transactions: its genesis parameter developer is false";
+        return Err(refuse(Code::NotForDevelopers, text));
+    }
+    if state::control(view, &control.hash).map_err(|e| unavailable(&e))?.is_some() {
+        return Err(refuse(Code::Repeated, format!("developer transaction {} was executed", control.hash)));
+    }
+    let mut gas = Gas(parallax_runtime::gas::TRANSACTION);
+    let mut priority = 0;
+    if let Action::Send(sent) = &control.action {
+        let from = revm::primitives::Address::from(sent.from);
+        if !state::impersonated(view, &from).map_err(|e| unavailable(&e))? {
+            let text = format!("account {from} is not impersonated; call hardhat_impersonateAccount first");
+            return Err(refuse(Code::NotImpersonated, text));
+        }
+        (gas, priority) = (params.max_transaction_fhe_gas, params.base_fee.into());
+    }
+    let sender = Address(revm::primitives::Address::from_word(control.hash).into_array());
+    Ok(TxInfo { sender, nonce: 0, next: 0, priority, gas })
 }
 
 impl ParaTime for EvmParaTime {
@@ -110,7 +138,7 @@ impl ParaTime for EvmParaTime {
     ) -> Result<Plan, Abort> {
         let params = state::params(view)?;
         let txs = open_batch(&params, candidates)?;
-        let mut round = Round::new(view, &params, context)?;
+        let mut round = Round::new(view, &params, context, txs.first())?;
         let mut take = 0;
         for (tx, bytes) in txs.iter().zip(candidates) {
             if !round.try_within(tx, bytes, limit)? {
@@ -135,7 +163,7 @@ impl ParaTime for EvmParaTime {
     ) -> Result<Execution, Abort> {
         let params = state::params(view)?;
         let txs = open_batch(&params, batch)?;
-        let mut round = Round::new(view, &params, context)?;
+        let mut round = Round::new(view, &params, context, txs.first())?;
         for (tx, bytes) in txs.iter().zip(batch) {
             if cancelled() {
                 return Err(Abort::Cancelled);
@@ -146,15 +174,22 @@ impl ParaTime for EvmParaTime {
         let done = round.finish(&mut evaluator)?;
         let gas = done.fhe_gas;
         let (trace, pbs) = evaluator.finish(&done.changes);
-        let event = Event::new("evm.block")
-            .with("number", done.number)
-            .with("transactions", done.included)
-            .with("gas", done.evm_gas)
-            .with("fhe_gas", gas);
+        let mut events: Vec<Event> = txs
+            .iter()
+            .filter_map(|tx| tx.action())
+            .map(|c| Event::new("evm.action").with("name", c.action.name()))
+            .collect();
+        events.extend(done.number.map(|number| {
+            Event::new("evm.block")
+                .with("number", number)
+                .with("transactions", done.included)
+                .with("gas", done.evm_gas)
+                .with("fhe_gas", gas)
+        }));
         Ok(Execution {
             changes: done.changes,
             results: done.results,
-            events: vec![event],
+            events,
             messages: Vec::new(),
             in_messages_count: u32::try_from(context.in_messages.len()).unwrap_or(u32::MAX),
             trace,

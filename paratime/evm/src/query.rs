@@ -56,7 +56,8 @@ fn receipt(view: &dyn StateView, hash: &B256) -> Result<Json, String> {
         return Ok(input_json(hash, &found, (number, index)));
     }
     let chain_id = state::params(view).map_err(text)?.chain_id;
-    let tx = Transaction::open(&found.transaction, chain_id).map_err(|e| e.to_string())?;
+    let tx = crate::control::of_receipt(&found.transaction, chain_id, *hash)
+        .ok_or_else(|| format!("the transaction {hash} is kept in no form that is known here"))?;
     let before = match index.checked_sub(1) {
         Some(before) => first_log(view, number, before)?,
         None => 0,

@@ -76,7 +76,12 @@ pub struct BlockRecord {
     pub header: Header,
     /// Its transactions, by hash; those that were refused are not among them.
     pub transactions: Vec<[u8; 32]>,
+    /// What was deposited before them: to whom, and how much wei (big-endian).
+    pub deposits: Vec<Deposit>,
 }
+
+/// An account, and wei that came from the consensus layer (big-endian).
+pub type Deposit = ([u8; 20], [u8; 32]);
 
 /// The header of a block.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -85,6 +90,8 @@ pub struct Header {
     pub number: u64,
     /// The round that executed it.
     pub round: u64,
+    /// The round executed before, after which the state was that it was executed on.
+    pub base: u64,
     /// The hash of the block before.
     pub parent: [u8; 32],
     /// The hash of the ParaTime's own block before the round.
@@ -109,9 +116,9 @@ pub struct Header {
 
 impl BlockRecord {
     /// The block of these transactions; the header's digest of them is filled in.
-    pub fn new(mut header: Header, transactions: Vec<[u8; 32]>) -> Self {
+    pub fn new(mut header: Header, transactions: Vec<[u8; 32]>, deposits: Vec<Deposit>) -> Self {
         header.transactions = keccak256(transactions.concat()).0;
-        Self { hash: keccak256(encode(&header)).0, header, transactions }
+        Self { hash: keccak256(encode(&header)).0, header, transactions, deposits }
     }
 }
 

@@ -2,22 +2,26 @@
 //!
 //! The first two steps take public data alone, and planning a batch is doing just them.
 
+mod actions;
+
 use crate::circuit::{self, Inputs, Work};
+use crate::control::{self, Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
 use crate::evm::{self, BlockContext};
 use crate::graph::{Request, Right};
 use crate::input::Input;
+use crate::journal;
 use crate::params::Params;
 use crate::paratime::{admit, depositor};
-use crate::receipt::{BlockRecord, Failure, Header, StoredLog, StoredReceipt, bloom};
+use crate::receipt::{BLOOM_BYTES, BlockRecord, Deposit, Failure, Header, StoredLog, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
 use parallax_primitives::{Address as Account, Digest, Gas, KeyId, encode};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas};
-use parallax_state::{Changes, CipherRef, Overlay, StateView};
+use parallax_state::{Changes, CipherRef, Overlay, StateError, StateView};
 use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
 use revm::primitives::{B256, U256};
 use std::collections::BTreeMap;
@@ -44,9 +48,14 @@ struct Trial {
 
 /// A round in progress.
 pub(crate) struct Round<'a> {
+    view: &'a dyn StateView,
     params: &'a Params,
     context: &'a RoundContext,
+    /// Whether its batch is one of a developer's actions. Then it makes a block only if it is told to, or if there are
+    /// deposits, and those come last: going back to a snapshot cannot lose them.
+    acting: bool,
     block: BlockContext,
+    /// With what the round did so far; a developer's actions have told the journal.
     state: Overlay<'a>,
     results: Vec<TxResult>,
     work: Vec<(u64, Work)>,
@@ -63,29 +72,32 @@ pub(crate) struct Round<'a> {
 pub(crate) struct Done {
     pub(crate) changes: Changes,
     pub(crate) results: Vec<TxResult>,
-    pub(crate) number: u64,
+    /// The block that it made of its transactions, if it made one.
+    pub(crate) number: Option<u64>,
     pub(crate) included: usize,
     pub(crate) evm_gas: u64,
     pub(crate) fhe_gas: Gas,
 }
 
 impl<'a> Round<'a> {
-    /// The state before the round, with its deposits.
-    pub(crate) fn new(view: &'a dyn StateView, params: &'a Params, context: &'a RoundContext) -> Result<Self, Abort> {
-        let block = BlockContext::after(&state::head(view)?, context);
+    /// The state before the round, with its deposits. The first of a batch says whether it is one of actions.
+    pub(crate) fn new(
+        view: &'a dyn StateView,
+        params: &'a Params,
+        context: &'a RoundContext,
+        first: Option<&Envelope>,
+    ) -> Result<Self, Abort> {
+        let block = BlockContext::after(&state::head(view)?, context, &state::clock(view)?);
+        let acting = first.is_some_and(|tx| tx.action().is_some());
         let mut state = Overlay::new(view);
-        for message in &context.in_messages {
-            let to = depositor(message);
-            let mut account = state::account(&state, &to)?.unwrap_or_default();
-            let wei = U256::from(message.tokens.0).saturating_mul(U256::from(params.wei_per_token));
-            account.balance = account.balance.saturating_add(wei);
-            if !account.is_empty() {
-                state::put_account(&mut state, &to, &account);
-            }
+        if !acting {
+            deposit(&mut state, &deposits(params, context))?;
         }
         Ok(Self {
+            view,
             params,
             context,
+            acting,
             block,
             state,
             results: Vec::new(),
@@ -107,7 +119,14 @@ impl<'a> Round<'a> {
     /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did. Proofs
     /// of inputs count as good.
     pub(crate) fn try_within(&mut self, tx: &Envelope, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
-        if self.evm_gas.saturating_add(tx.gas_limit()) > self.params.block_gas_limit && self.evm_gas > 0 {
+        if tx.action().is_some() != self.acting {
+            return Ok(false);
+        }
+        if let Some(control) = tx.action() {
+            self.act(control, bytes)?;
+            return Ok(true);
+        }
+        if self.evm_gas.saturating_add(self.gas_limit(tx)) > self.params.block_gas_limit && self.evm_gas > 0 {
             return Ok(false);
         }
         let trial = self.trial(tx, bytes, None)?;
@@ -121,15 +140,31 @@ impl<'a> Round<'a> {
 
     /// Executes a transaction as far as public data go, and checks the proof of an input.
     pub(crate) fn transaction(&mut self, tx: &Envelope, bytes: &[u8], fhe: &dyn FheBackend) -> Result<(), Abort> {
+        if let Some(control) = tx.action() {
+            return self.act(control, bytes);
+        }
         let trial = self.trial(tx, bytes, Some(fhe))?;
         self.take(tx, bytes, trial);
         Ok(())
+    }
+
+    /// The most gas that a transaction may use in this round.
+    fn gas_limit(&self, tx: &Envelope) -> u64 {
+        match tx {
+            Envelope::Control(Control { action: Action::Send(sent), .. }) => {
+                sent.gas.unwrap_or(self.params.transaction_gas_limit)
+            }
+            other => other.gas_limit(),
+        }
     }
 
     fn take(&mut self, tx: &Envelope, bytes: &[u8], trial: Result<Trial, TxError>) {
         let gas = charged(&trial);
         let outcome = trial.map(|trial| self.include(tx, trial));
         self.fhe_gas = self.fhe_gas.saturating_add(gas.0);
+        if let Envelope::Control(control) = tx {
+            self.note(control, &outcome);
+        }
         self.results.push(TxResult { tx: tx_digest(bytes), gas, outcome });
     }
 
@@ -159,7 +194,10 @@ impl<'a> Round<'a> {
         bytes: &[u8],
         fhe: Option<&dyn FheBackend>,
     ) -> Result<Result<Trial, TxError>, Abort> {
-        let limit = tx.gas_limit();
+        if self.acting {
+            return Ok(Err(refuse(Code::WrongBatch, "it came in a batch of developer actions; send it again")));
+        }
+        let limit = self.gas_limit(tx);
         if self.evm_gas.saturating_add(limit) > self.params.block_gas_limit {
             let text = format!("its gas limit of {limit} exceeds what is left of the block; send it again");
             return Ok(Err(refuse(Code::GasLimitTooHigh, text)));
@@ -167,6 +205,7 @@ impl<'a> Round<'a> {
         match tx {
             Envelope::Ethereum(inner) => self.ethereum(tx, inner, bytes),
             Envelope::Input(input) => self.input(tx, input, fhe),
+            Envelope::Control(control) => self.sent(control),
         }
     }
 
@@ -307,20 +346,8 @@ impl<'a> Round<'a> {
         reason: String,
     ) -> Result<Trial, Abort> {
         let mut layer = Overlay::new(&self.state);
-        let from = tx.sender();
-        let mut sender = state::account(&layer, &from)?.unwrap_or_default();
-        let price = tx.effective_price(self.params.base_fee);
-        sender.nonce = sender.nonce.saturating_add(1);
-        sender.balance = sender.balance.saturating_sub(U256::from(price).saturating_mul(U256::from(evm_gas)));
-        state::put_account(&mut layer, &from, &sender);
-        let tip = price.saturating_sub(self.params.base_fee.into());
-        let recipient = crate::params::ours(&self.params.fee_recipient);
-        let mut account = state::account(&layer, &recipient)?.unwrap_or_default();
-        let reward = U256::from(tip).saturating_mul(U256::from(evm_gas));
-        account.balance = account.balance.saturating_add(reward);
-        if !reward.is_zero() {
-            state::put_account(&mut layer, &recipient, &account);
-        }
+        let (from, price) = (tx.sender(), tx.effective_price(self.params.base_fee));
+        charge(&mut layer, self.params, &from, (price, evm_gas))?;
         let receipt = StoredReceipt {
             transaction: bytes.to_vec(),
             from: from.into_array(),
@@ -363,7 +390,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Evaluates what the transactions asked for, in their order, and writes ciphertexts, grants and the block.
+    /// Evaluates what the transactions asked for, in their order, and writes ciphertexts, grants and the block. While a
+    /// snapshot is live, what all of that replaces is kept.
     pub(crate) fn finish(mut self, evaluator: &mut Evaluator<'_>) -> Result<Done, Abort> {
         for (index, work) in std::mem::take(&mut self.work) {
             self.evaluate(evaluator, index, &work)?;
@@ -372,30 +400,58 @@ impl<'a> Round<'a> {
             let Some(cipher) = state::cipher(&self.state, &handle)? else { continue };
             self.grant(handle, cipher, right);
         }
-        let header = Header {
-            number: self.block.number,
-            round: self.context.round.0,
-            parent: self.block.parent.0,
-            paratime_parent: self.context.previous_hash.0,
-            timestamp: self.block.timestamp,
-            randomness: self.block.randomness.0,
-            beneficiary: self.params.fee_recipient.0,
-            gas_limit: self.params.block_gas_limit,
-            gas_used: self.evm_gas,
-            base_fee: self.params.base_fee,
-            transactions: [0; 32],
-            bloom: bloom(&self.logs),
+        let included = self.hashes.len();
+        let number = if self.acting { self.close_actions()? } else { Some(self.close_block()?) };
+        let mut state = if self.acting {
+            self.state
+        } else {
+            let mut journalled = Overlay::new(self.view);
+            journal::apply(&mut journalled, self.state.into_changes())?;
+            journalled
         };
-        let record = BlockRecord::new(header, self.hashes);
-        state::put_block(&mut self.state, &record);
-        state::put_round(&mut self.state, self.context.round.0);
+        journal::trim(&mut state)?;
+        state::put_round(&mut state, self.context.round.0);
         Ok(Done {
-            changes: self.state.into_changes(),
+            changes: state.into_changes(),
             results: self.results,
-            number: record.header.number,
-            included: record.transactions.len(),
+            number,
+            included,
             evm_gas: self.evm_gas,
             fhe_gas: self.fhe_gas,
+        })
+    }
+
+    /// Writes the block of the round's transactions. Returns its number.
+    fn close_block(&mut self) -> Result<u64, Abort> {
+        let (hashes, bloom) = (std::mem::take(&mut self.hashes), bloom(&self.logs));
+        let header = self.header(self.params, &self.block, (self.evm_gas, bloom))?;
+        let record = BlockRecord::new(header, hashes, deposits(self.params, self.context));
+        state::put_block(&mut self.state, &record);
+        tick(&mut self.state, self.block.timestamp, self.context)?;
+        Ok(self.block.number)
+    }
+
+    /// The header of a block of this round.
+    fn header(
+        &self,
+        params: &Params,
+        block: &BlockContext,
+        (gas_used, bloom): (u64, [u8; BLOOM_BYTES]),
+    ) -> Result<Header, Abort> {
+        Ok(Header {
+            number: block.number,
+            round: self.context.round.0,
+            base: state::round(self.view)?,
+            parent: block.parent.0,
+            paratime_parent: self.context.previous_hash.0,
+            timestamp: block.timestamp,
+            randomness: block.randomness.0,
+            beneficiary: params.fee_recipient.0,
+            gas_limit: params.block_gas_limit,
+            gas_used,
+            base_fee: params.base_fee,
+            transactions: [0; 32],
+            bloom,
         })
     }
 
@@ -449,6 +505,64 @@ pub(crate) fn input_work(params: &Params, input: &Input) -> Result<(Program, Gas
         return Err(refuse(Code::IntrinsicGas, text));
     }
     Ok((program, gas, evm_gas))
+}
+
+/// Takes nonce and fee of a transaction that leaves nothing else.
+pub(crate) fn charge(
+    state: &mut Overlay<'_>,
+    params: &Params,
+    from: &revm::primitives::Address,
+    (price, evm_gas): (u128, u64),
+) -> Result<(), StateError> {
+    let mut sender = state::account(state, from)?.unwrap_or_default();
+    sender.nonce = sender.nonce.saturating_add(1);
+    sender.balance = sender.balance.saturating_sub(U256::from(price).saturating_mul(U256::from(evm_gas)));
+    state::put_account(state, from, &sender);
+    let tip = price.saturating_sub(params.base_fee.into());
+    let reward = U256::from(tip).saturating_mul(U256::from(evm_gas));
+    if reward.is_zero() {
+        return Ok(());
+    }
+    let recipient = crate::params::ours(&params.fee_recipient);
+    let mut account = state::account(state, &recipient)?.unwrap_or_default();
+    account.balance = account.balance.saturating_add(reward);
+    state::put_account(state, &recipient, &account);
+    Ok(())
+}
+
+/// What the consensus layer deposits in a round.
+fn deposits(params: &Params, context: &RoundContext) -> Vec<Deposit> {
+    let deposit = |message| {
+        let to = depositor(message);
+        let wei = U256::from(message.tokens.0).saturating_mul(U256::from(params.wei_per_token));
+        (to.into_array(), wei.to_be_bytes())
+    };
+    context.in_messages.iter().map(deposit).collect()
+}
+
+/// Credits deposits.
+pub(crate) fn deposit(state: &mut Overlay<'_>, deposits: &[Deposit]) -> Result<(), StateError> {
+    for (to, wei) in deposits {
+        let to = revm::primitives::Address::from(*to);
+        let mut account = state::account(state, &to)?.unwrap_or_default();
+        account.balance = account.balance.saturating_add(U256::from_be_bytes(*wei));
+        if !account.is_empty() {
+            state::put_account(state, &to, &account);
+        }
+    }
+    Ok(())
+}
+
+/// Lets time go on after a block at this time, if a developer changed anything about it.
+fn tick(state: &mut Overlay<'_>, time: u64, context: &RoundContext) -> Result<(), StateError> {
+    let before = state::clock(state)?;
+    let mut clock = before.clone();
+    clock.ticked(time, context.time_ms / 1_000);
+    if clock != before {
+        clock.seen = context.time_ms / 1_000;
+        state::put_clock(state, &clock);
+    }
+    Ok(())
 }
 
 /// The FHE gas of a transaction: what every one costs, and its program.

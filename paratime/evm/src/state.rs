@@ -12,8 +12,16 @@
 //! | `tx/` hash | number and index |
 //! | `head` | the number of the newest block |
 //! | `round` | the newest round that was executed |
+//! | `clock` | what developer transactions changed about time |
+//! | `impersonated/` address | anyone may send in this account's name |
+//! | `control/` hash | what came of a developer transaction |
+//! | `snapshots`, `undo/` id how key | live snapshots and what they keep |
+//!
+//! The last three, with `round`, are not taken back by a snapshot; see `journal.rs`.
 //! | `params` | the rules |
 
+use crate::clock::Clock;
+use crate::journal::Snapshots;
 use crate::params::Params;
 use crate::receipt::{BlockRecord, StoredReceipt};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -78,6 +86,14 @@ fn number_key(hash: &B256) -> Vec<u8> {
     join(b"number/", &[hash.as_slice()])
 }
 
+fn control_key(hash: &B256) -> Vec<u8> {
+    join(b"control/", &[hash.as_slice()])
+}
+
+fn impersonated_key(address: &Address) -> Vec<u8> {
+    join(b"impersonated/", &[address.as_slice()])
+}
+
 fn tx_key(hash: &B256) -> Vec<u8> {
     join(b"tx/", &[hash.as_slice()])
 }
@@ -85,6 +101,8 @@ fn tx_key(hash: &B256) -> Vec<u8> {
 const PARAMS: &[u8] = b"params";
 const HEAD: &[u8] = b"head";
 const ROUND: &[u8] = b"round";
+const CLOCK: &[u8] = b"clock";
+const SNAPSHOTS: &[u8] = b"snapshots";
 
 fn corrupt(key: &[u8], reason: impl Into<String>) -> StateError {
     StateError::Corrupt { what: String::from_utf8_lossy(key).into_owned(), reason: reason.into() }
@@ -161,6 +179,43 @@ pub(crate) fn put_round(state: &mut Overlay<'_>, round: u64) {
     put(state, ROUND.to_vec(), &round);
 }
 
+/// What was changed about time.
+pub(crate) fn clock(view: &dyn StateView) -> Result<Clock, StateError> {
+    Ok(get(view, CLOCK)?.unwrap_or_default())
+}
+
+pub(crate) fn put_clock(state: &mut Overlay<'_>, clock: &Clock) {
+    put(state, CLOCK.to_vec(), clock);
+}
+
+/// The live snapshots.
+pub(crate) fn snapshots(view: &dyn StateView) -> Result<Snapshots, StateError> {
+    Ok(get(view, SNAPSHOTS)?.unwrap_or_default())
+}
+
+pub(crate) fn put_snapshots(state: &mut Overlay<'_>, snapshots: &Snapshots) {
+    put(state, SNAPSHOTS.to_vec(), snapshots);
+}
+
+/// Whether anyone may send in an account's name.
+pub(crate) fn impersonated(view: &dyn StateView, address: &Address) -> Result<bool, StateError> {
+    Ok(plain(view, &impersonated_key(address))?.is_some())
+}
+
+pub(crate) fn put_impersonated(state: &mut Overlay<'_>, address: &Address, on: bool) {
+    let key = impersonated_key(address);
+    if on { state.put(key, vec![1]) } else { state.delete(key) }
+}
+
+/// What came of a developer transaction.
+pub(crate) fn control(view: &dyn StateView, hash: &B256) -> Result<Option<Result<Vec<u8>, String>>, StateError> {
+    get(view, &control_key(hash))
+}
+
+pub(crate) fn put_control(state: &mut Overlay<'_>, hash: &B256, outcome: &Result<Vec<u8>, String>) {
+    put(state, control_key(hash), outcome);
+}
+
 /// The receipt of the transaction at this place.
 pub(crate) fn receipt(view: &dyn StateView, number: u64, index: u32) -> Result<Option<StoredReceipt>, StateError> {
     get(view, &receipt_key(number, index))
@@ -186,6 +241,11 @@ pub(crate) fn account(view: &dyn StateView, address: &Address) -> Result<Option<
         code: None,
         account_id: None,
     }))
+}
+
+/// Writes an account; one that is empty has no entry.
+pub(crate) fn set_account(state: &mut Overlay<'_>, address: &Address, info: &AccountInfo) {
+    if info.is_empty() { state.delete(account_key(address)) } else { put_account(state, address, info) }
 }
 
 pub(crate) fn put_account(state: &mut Overlay<'_>, address: &Address, info: &AccountInfo) {

@@ -203,6 +203,11 @@ impl Transaction {
         })
     }
 
+    /// Whether a signature was checked; a developer's transaction in another's name has none.
+    pub fn is_signed(&self) -> bool {
+        !self.s.is_zero()
+    }
+
     /// As revm takes it.
     pub(crate) fn env(&self, chain_id: u64) -> TxEnv {
         TxEnv {

@@ -259,7 +259,7 @@ fn a_call_may_override_what_it_finds() {
 fn what_tools_ask_before_anything_else_is_answered() {
     let client = Client::new();
     let version = client.ask("web3_clientVersion", json!([]));
-    assert!(version.as_str().is_some_and(|text| text.starts_with("parallax/")), "{version}");
+    assert!(version.as_str().is_some_and(|text| text.contains("parallax/")), "{version}");
     let empty = "0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470";
     assert_eq!(client.ask("web3_sha3", json!(["0x"])), empty);
     assert_eq!(client.ask("eth_syncing", json!([])), false);

@@ -26,12 +26,6 @@ impl MemoryView {
         let live: BTreeSet<Digest> = self.values.values().filter_map(refers).collect();
         self.blobs.retain(|digest, _| live.contains(digest));
     }
-
-    /// All of it as the changes to an empty state.
-    #[must_use]
-    pub fn into_changes(self) -> Changes {
-        Changes { writes: self.values.into_iter().map(|(key, value)| (key, Some(value))).collect(), blobs: self.blobs }
-    }
 }
 
 impl StateView for MemoryView {

@@ -2,6 +2,7 @@
 
 use super::given::{number, parsed};
 use super::{Answer, Error, Question, quantity};
+use crate::control;
 use crate::params::Params;
 use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
 use crate::state;
@@ -163,10 +164,10 @@ fn transaction_json(view: &dyn StateView, params: &Params, block: &BlockRecord, 
         "from": Address::from(receipt.from).to_string(),
         "gasPrice": quantity(receipt.effective_gas_price),
     });
-    let more = match Transaction::open(&receipt.transaction, params.chain_id) {
-        Ok(tx) => ethereum_json(&tx, params.chain_id),
+    let more = match transaction_of(params, block, index, &receipt) {
+        Some(tx) => ethereum_json(&tx, params.chain_id),
         // An encrypted input: of its list nothing is kept.
-        Err(_) => json!({
+        None => json!({
             "hash": hash_of(block, index),
             "type": quantity(crate::input::TYPE),
             "nonce": "0x0",
@@ -187,9 +188,23 @@ fn transaction_json(view: &dyn StateView, params: &Params, block: &BlockRecord, 
     Ok(out)
 }
 
-fn hash_of(block: &BlockRecord, index: u32) -> String {
+fn hash_at(block: &BlockRecord, index: u32) -> B256 {
     let hash = usize::try_from(index).ok().and_then(|index| block.transactions.get(index));
-    hash.map_or_else(String::new, |hash| B256::from(*hash).to_string())
+    hash.map_or(B256::ZERO, |hash| B256::from(*hash))
+}
+
+fn hash_of(block: &BlockRecord, index: u32) -> String {
+    hash_at(block, index).to_string()
+}
+
+/// The transaction of a receipt; `None` for an encrypted input.
+pub(super) fn transaction_of(
+    params: &Params,
+    block: &BlockRecord,
+    index: u32,
+    receipt: &StoredReceipt,
+) -> Option<Transaction> {
+    control::of_receipt(&receipt.transaction, params.chain_id, hash_at(block, index))
 }
 
 fn ethereum_json(tx: &Transaction, chain_id: u64) -> Json {
@@ -253,7 +268,7 @@ fn block_receipts(view: &dyn StateView, params: &Params, block: Option<BlockReco
 }
 
 fn receipt_json(params: &Params, block: &BlockRecord, index: u32, found: &StoredReceipt, before: usize) -> Json {
-    let tx = Transaction::open(&found.transaction, params.chain_id).ok();
+    let tx = transaction_of(params, block, index, found);
     let logs: Vec<Json> =
         (before..).zip(&found.logs).map(|(position, log)| log_json(block, index, log, position)).collect();
     let reason = match &found.outcome {

@@ -21,7 +21,7 @@ impl Question<'_> {
         let mut view = Overlay::new(&*past.view);
         override_state(&mut view, self.parameter(2))?;
         let params = state::params(&view)?;
-        let mut block = BlockContext::pending(&past.block);
+        let mut block = BlockContext::pending(&past.block, &state::clock(&view)?);
         override_block(&mut block, self.parameter(3))?;
         if method == "eth_call" {
             return Ok(json!(made(&view, &params, &block, &call)?.0.to_string()));

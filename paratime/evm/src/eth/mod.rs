@@ -16,7 +16,7 @@
 mod blocks;
 mod calls;
 mod chain;
-mod given;
+pub(crate) mod given;
 mod logs;
 
 pub use blocks::header;
@@ -135,6 +135,8 @@ impl<'a> Question<'a> {
             "eth_chainId" => Ok(json!(quantity(self.params.chain_id))),
             "net_version" => Ok(json!(self.params.chain_id.to_string())),
             "net_listening" => Ok(json!(true)),
+            // Hardhat's helpers use developer methods only on clients whose names they know.
+            "web3_clientVersion" if self.params.developer => Ok(json!(format!("anvil-compatible {CLIENT}"))),
             "web3_clientVersion" => Ok(json!(CLIENT)),
             "web3_sha3" => {
                 let data: revm::primitives::Bytes = parsed(self.parameter(0), "data")?;
