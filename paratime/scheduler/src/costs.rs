@@ -91,8 +91,7 @@ impl Programs {
         if let Some(gas) = known.get(&size) {
             return Ok(*gas);
         }
-        let shape = Shape::largest(candidates, policy.is_scored(), replication);
-        let gas = decision_program(&shape).map_err(broken)?.gas();
+        let gas = Shape::most_gas(candidates, policy.is_scored(), replication).map_err(broken)?;
         known.insert(size, gas);
         Ok(gas)
     }

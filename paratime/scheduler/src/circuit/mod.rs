@@ -44,7 +44,8 @@ mod least;
 mod outcome;
 
 use crate::model::{MAX_GPUS, MAX_REPLICAS, MAX_SHARE, RESOURCE_DIGITS, Replication, SCORE_DIGITS, Spread};
-use parallax_runtime::{InputKind, Program, ProgramBuilder, ProgramError, ValueId};
+use parallax_primitives::Gas;
+use parallax_runtime::{InputKind, Program, ProgramBuilder, ProgramError, ValueId, gas};
 
 /// Most candidates of a decision. The position's high digit and the groups are laid out for it.
 pub const MAX_CANDIDATES: u16 = 60;
@@ -100,11 +101,26 @@ impl Shape {
         Self { scored, replication, flags: vec![1; n], zones: vec![0; n] }
     }
 
-    /// The most expensive decision among so many: every host's flags are merged, and zones of two members each have to
-    /// be summed up.
+    /// The decision among so many with the most bootstraps: every host's flags are merged, and zones of two members each
+    /// have to be summed up.
     pub fn largest(candidates: u16, scored: bool, replication: Replication) -> Self {
         let flags = vec![MAX_FLAGS; usize::from(candidates)];
         Self { scored, replication, flags, zones: (0..candidates).map(|i| i / 2).collect() }
+    }
+
+    /// The most FHE gas of a decision among so many, whatever their flags and zones. Which sums of a zone the circuit has
+    /// anyway depends on who is in it, so one linear combination is added for each candidate and winner.
+    ///
+    /// # Errors
+    /// As for [`decision_program`].
+    pub fn most_gas(candidates: u16, scored: bool, replication: Replication) -> Result<Gas, ProgramError> {
+        let shape = Self::largest(candidates, scored, replication);
+        let sums = match replication.spread {
+            Spread::None => 0,
+            Spread::Zone => shape.winners().saturating_mul(candidates.into()),
+        };
+        let sums = u64::try_from(sums).unwrap_or(u64::MAX).saturating_mul(gas::LINEAR);
+        Ok(Gas(decision_program(&shape)?.gas().0.saturating_add(sums)))
     }
 
     /// How many winners are looked for, and so how many positions come out: there are no more than candidates.

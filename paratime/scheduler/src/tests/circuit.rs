@@ -5,10 +5,11 @@ use crate::instances::{Batch, Engine, Job, POLICIES, Spent, Step, batch, run};
 use crate::model::{MAX_REPLICAS, Policy, Replication, Report, Request, Spread};
 use crate::reference::{Candidate, decide};
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor, compute};
-use parallax_primitives::{Digest, KeyId};
+use parallax_primitives::{Digest, Gas, KeyId};
 use parallax_runtime::{
     ClientCipher, Decryptor, FheBackend, InputKind, Op, Program, ProgramBuilder, ReRandomization, Table,
 };
+use proptest::prelude::*;
 
 const KEY: KeyId = KeyId([3; 32]);
 
@@ -302,25 +303,52 @@ fn shapes() -> Vec<Shape> {
     all
 }
 
+fn most(candidates: u16, scored: bool, replication: Replication) -> Gas {
+    Shape::most_gas(candidates, scored, replication).expect("it builds")
+}
+
 #[test]
-fn no_decision_costs_more_than_the_largest_of_its_size() {
-    let largest = |shape: &Shape| {
-        let size = shape.flags.len() as u16;
-        decision_program(&Shape::largest(size, shape.scored, shape.replication)).expect("it builds").gas()
-    };
-    for shape in shapes().into_iter().filter(|s| s.replication.count != 2 && s.flags.first() == Some(&1)) {
+fn no_decision_costs_more_than_the_most_of_its_size() {
+    for shape in shapes().into_iter().filter(|s| s.replication.count != 2) {
         let gas = decision_program(&shape).expect("it builds").gas();
-        assert!(gas <= largest(&shape), "{shape:?}");
+        assert!(gas <= most(shape.flags.len() as u16, shape.scored, shape.replication), "{shape:?}");
     }
-    for (n, seed) in (2..=20u16).zip(0..) {
-        let most =
-            |n: u16, count| largest(&Shape::fresh(n, true, Replication { count, spread: Spread::Zone, gang: false }));
-        assert!(most(n - 1, 2) <= most(n, 2), "fewer candidates cost less");
-        let mut numbers = crate::instances::Numbers::new(seed);
-        let mut shape = Shape::fresh(n, true, Replication { count: 2, spread: Spread::Zone, gang: n % 2 == 0 });
-        shape.zones.iter_mut().for_each(|zone| *zone = numbers.below(6) as u16);
-        shape.flags.iter_mut().for_each(|flags| *flags = 1 + numbers.below(u64::from(MAX_FLAGS)) as u8);
-        assert!(decision_program(&shape).expect("it builds").gas() <= largest(&shape), "{shape:?}");
+    for n in 2..=20u16 {
+        let two = Replication { count: 2, spread: Spread::Zone, gang: false };
+        assert!(most(n - 1, true, two) <= most(n, true, two), "fewer candidates cost less");
+    }
+}
+
+#[test]
+fn no_way_to_share_three_zones_makes_a_decision_among_five_cost_more_than_the_most() {
+    for (count, gang) in [(2, false), (4, false), (2, true), (4, true)] {
+        let replication = Replication { count, spread: Spread::Zone, gang };
+        let most = most(5, true, replication);
+        for n in 0..3u16.pow(5) {
+            let zones = (0..5).map(|i| n / 3u16.pow(i) % 3).collect();
+            let shape = Shape { scored: true, replication, flags: vec![MAX_FLAGS; 5], zones };
+            let gas = decision_program(&shape).expect("it builds").gas();
+            assert!(gas <= most, "{gas} of {most}: {shape:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_flags_and_zones_make_a_decision_cost_more_than_the_most_of_its_size(
+        hosts in prop::collection::vec((1..=MAX_FLAGS, any::<u16>()), 1..=32),
+        (scored, zoned, gang) in any::<(bool, bool, bool)>(),
+        (zones, count) in (1u16..=12, 1..=MAX_REPLICAS),
+    ) {
+        let count = if gang { count.min(hosts.len() as u8) } else { count };
+        let spread = if zoned { Spread::Zone } else { Spread::None };
+        let replication = Replication { count, spread, gang };
+        let (flags, zones) = hosts.into_iter().map(|(flags, zone)| (flags, zone % zones)).unzip();
+        let shape = Shape { scored, replication, flags, zones };
+        let gas = decision_program(&shape).expect("it builds").gas();
+        prop_assert!(gas <= most(shape.flags.len() as u16, scored, replication), "{:?}", shape);
     }
 }
 
