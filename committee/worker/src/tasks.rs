@@ -14,6 +14,9 @@ use parallax_state::StateError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The pause after a state that nobody gave, in pauses between questions.
+const STATE_RETRY: u32 = 20;
+
 /// What comes back from a task.
 pub(crate) enum TaskEvent {
     Worker(WorkerEvent),
@@ -311,6 +314,8 @@ pub(crate) async fn fetch_state<L: Ledger, T: Transport, P: Pool>(
             }
         }
         tracing::warn!(round = round.0, peers = all.len(), "worker.no_peer_gives_the_state");
+        // A try may have moved the whole state of every peer: the next block alone is no reason for another one.
+        tokio::time::sleep(context.retry.saturating_mul(STATE_RETRY)).await;
     }
     context.tell(WorkerEvent::FetchFailed { round }).await;
     Ok(())
