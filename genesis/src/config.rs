@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The version of the configuration's format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most characters of a moniker.
 pub const MAX_MONIKER: usize = 64;
 
@@ -29,16 +29,16 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// The JSON-RPC server.
     pub rpc: RpcConfig,
-    /// The directory of FHE key sets, absolute or below the home directory; for compute nodes and key managers.
-    #[serde(default)]
-    pub keys: Option<PathBuf>,
     /// Threads for FHE work, shared by all ParaTimes of the node.
     pub fhe_threads: u16,
-    /// The ParaTimes that it executes or decrypts for.
-    pub paratimes: Vec<ParaTimeId>,
+    /// The ParaTimes that it executes or decrypts for, each with its keys.
+    pub paratimes: Vec<ServedParaTime>,
     /// The key manager's part; for key managers.
     #[serde(default)]
     pub kms: Option<KmsConfig>,
+    /// The Ethereum JSON-RPC server; for compute nodes of an EVM ParaTime.
+    #[serde(default)]
+    pub ethereum: Option<EthereumConfig>,
     /// State versions kept of the ledger and of each ParaTime; 0 keeps all.
     pub kept_versions: u64,
     /// The log filter, for example `info,parallax=debug`.
@@ -80,6 +80,30 @@ pub struct RpcConfig {
 pub struct KmsConfig {
     /// The party's number: the position of this node in the ParaTime's key managers.
     pub party: u16,
+}
+
+/// A ParaTime that a node executes or decrypts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServedParaTime {
+    /// Which.
+    pub id: ParaTimeId,
+    /// The directory of its FHE key set, absolute or below the home directory. A key set belongs to one ParaTime.
+    pub keys: PathBuf,
+}
+
+/// The Ethereum JSON-RPC server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EthereumConfig {
+    /// Where it listens, for HTTP and WebSocket. It has no access control: keep it on loopback, or behind something that
+    /// has.
+    pub listen: SocketAddr,
+    /// The EVM that it serves; one of `paratimes`.
+    pub paratime: ParaTimeId,
+    /// Whether the node signs for the development accounts, whose keys everyone has; on a localnet alone.
+    #[serde(default)]
+    pub accounts: bool,
 }
 
 impl NodeConfig {
@@ -143,11 +167,21 @@ impl NodeConfig {
             }
         }
         let needs_keys = self.has(Role::Compute) || self.has(Role::KeyManager);
-        if needs_keys && self.keys.is_none() {
-            return bad("keys", "is missing; a compute node or key manager needs the directory of its FHE key sets");
-        }
         if needs_keys && self.paratimes.is_empty() {
             return bad("paratimes", "is empty; a compute node or key manager serves at least one");
+        }
+        for (i, served) in self.paratimes.iter().enumerate() {
+            if self.paratimes.iter().take(i).any(|before| before.id == served.id) {
+                return bad("paratimes", &format!("has {} twice; name it once", served.id));
+            }
+        }
+        if let Some(ethereum) = &self.ethereum
+            && !(self.has(Role::Compute) && self.paratimes.iter().any(|served| served.id == ethereum.paratime))
+        {
+            return bad(
+                "ethereum.paratime",
+                "is none of this node's paratimes, or the node does not compute; only one that executes it can serve it",
+            );
         }
         if self.has(Role::Compute) && self.fhe_threads == 0 {
             return bad("fhe_threads", "is 0; a compute node needs at least 1");
@@ -181,10 +215,10 @@ mod tests {
             engine: EngineConfig { listen: "/ip4/127.0.0.1/tcp/1".to_owned(), peers: vec![] },
             network: NetworkConfig { listen: "/dns4/example.org/tcp/2".to_owned(), peers: vec![] },
             rpc: RpcConfig { listen: ([127, 0, 0, 1], 3).into() },
-            keys: None,
             fhe_threads: 0,
             paratimes: vec![],
             kms: None,
+            ethereum: None,
             kept_versions: 0,
             log: "info".to_owned(),
         }
@@ -200,7 +234,31 @@ mod tests {
     #[test]
     fn each_contradiction_is_named_with_its_field() {
         assert!(refusal(|c| c.roles.clear()).contains("config.json: roles: "));
-        assert!(refusal(|c| c.roles.push(Role::Compute)).contains("keys: is missing"));
+        assert!(refusal(|c| c.roles.push(Role::Compute)).contains("paratimes: is empty"));
+        let served = |name| ServedParaTime { id: ParaTimeId::named(name), keys: PathBuf::from("keys") };
+        assert!(refusal(|c| c.paratimes = vec![served("a"), served("b"), served("a")]).contains("paratimes: has "));
+        let ethereum = |name| EthereumConfig {
+            listen: ([127, 0, 0, 1], 4).into(),
+            paratime: ParaTimeId::named(name),
+            accounts: false,
+        };
+        let compute = |c: &mut NodeConfig| {
+            c.roles = vec![Role::Compute];
+            c.fhe_threads = 1;
+            c.paratimes = vec![served("a")];
+        };
+        assert!(
+            refusal(|c| {
+                compute(c);
+                c.ethereum = Some(ethereum("b"));
+            })
+            .contains("ethereum.paratime: ")
+        );
+        assert!(refusal(|c| c.ethereum = Some(ethereum("a"))).contains("ethereum.paratime: "));
+        let mut good = validator();
+        compute(&mut good);
+        good.ethereum = Some(ethereum("a"));
+        good.check(Path::new("config.json")).expect("the node executes what it serves");
         assert!(refusal(|c| c.kms = Some(KmsConfig { party: 0 })).contains("kms: "));
         assert!(refusal(|c| c.engine.peers.push("127.0.0.1:5".to_owned())).contains("engine.peers: "));
         assert!(refusal(|c| c.network.listen = "/ip4/127.0.0.1/tcp/70000".to_owned()).contains("network.listen: "));

@@ -381,10 +381,10 @@ fn config() -> NodeConfig {
         engine: EngineConfig { listen: "/ip4/127.0.0.1/tcp/26656".to_owned(), peers: vec![] },
         network: NetworkConfig { listen: "/ip4/127.0.0.1/tcp/26657".to_owned(), peers: vec![] },
         rpc: RpcConfig { listen: ([127, 0, 0, 1], 8545).into() },
-        keys: None,
         fhe_threads: 0,
         paratimes: vec![],
         kms: None,
+        ethereum: None,
         kept_versions: 0,
         log: "info".to_owned(),
     }

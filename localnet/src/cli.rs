@@ -2,7 +2,7 @@
 //! more beside it with `#[command(flatten)]`.
 
 use crate::error::{LocalnetError, io};
-use crate::fixture::{FaultSpec, Fixture};
+use crate::fixture::{FaultSpec, Fixture, ParaTimeKind};
 use crate::localnet::{DEFAULT_DIR, Localnet, READY_TIMEOUT, Running, StartOptions};
 use crate::plan::Plan;
 use crate::process;
@@ -50,6 +50,25 @@ pub struct DirArgs {
     pub dir: PathBuf,
 }
 
+/// The ParaTimes of a localnet.
+#[derive(Clone, Debug, Args)]
+pub struct ParaTimeArgs {
+    /// ParaTimes that run, separated by commas: scheduler, evm
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = [ParaTimeKind::Scheduler])]
+    pub paratimes: Vec<ParaTimeKind>,
+    /// Port of compute-0's Ethereum JSON-RPC, the next one for compute-1's, and so on; 8545 is what most tools expect
+    /// [default: as for the others]
+    #[arg(long, value_name = "PORT")]
+    pub ethereum_port: Option<u16>,
+}
+
+impl ParaTimeArgs {
+    /// A fixture with these ParaTimes.
+    pub fn of(&self, fixture: &FixtureArgs) -> Fixture {
+        Fixture { paratimes: self.paratimes.clone(), ethereum_port: self.ethereum_port, ..Fixture::from(fixture) }
+    }
+}
+
 /// The sizes of a localnet; shared with the demonstration.
 #[derive(Clone, Debug, Args)]
 pub struct FixtureArgs {
@@ -80,7 +99,7 @@ pub struct FixtureArgs {
     /// What backups execute after a discrepancy: `full`, or `resume` from where the workers began to differ
     #[arg(long, value_name = "MODE", default_value = "full", value_parser = resolution)]
     pub resolution: Resolution,
-    /// First of three ports a node, RPC servers first [default: free ports]
+    /// First of three ports a node, RPC servers first; after these, Ethereum RPC servers [default: free ports]
     #[arg(long)]
     pub base_port: Option<u16>,
     /// Threads for FHE work in each compute node [default: processors shared among the workers]
@@ -141,6 +160,9 @@ pub struct UpArgs {
     /// Which localnet.
     #[command(flatten)]
     pub place: DirArgs,
+    /// What runs on it.
+    #[command(flatten)]
+    pub paratimes: ParaTimeArgs,
     /// Its sizes.
     #[command(flatten)]
     pub fixture: FixtureArgs,
@@ -252,7 +274,7 @@ async fn up(args: &UpArgs) -> Result<(), LocalnetError> {
         let _ = nix::unistd::setsid();
     }
     let started = Instant::now();
-    let running = Localnet::launch(Fixture::from(&args.fixture), options(args)?).await?;
+    let running = Localnet::launch(args.paratimes.of(&args.fixture), options(args)?).await?;
     let outcome = tokio::select! {
         ready = running.wait_ready() => ready,
         asked = asked_to_end() => Err(asked.map_or_else(handler_error, |()| LocalnetError::Interrupted)),
@@ -327,7 +349,7 @@ fn role(role: parallax_consensus_app::tx::Role) -> &'static str {
 async fn up_detached(args: &UpArgs) -> Result<(), LocalnetError> {
     let started = Instant::now();
     let options = options(args)?;
-    let plan = Localnet::prepare(&Fixture::from(&args.fixture), &options).await?;
+    let plan = Localnet::prepare(&args.paratimes.of(&args.fixture), &options).await?;
     let log = plan.supervisor_log();
     let output = File::create(&log).map_err(io("create", &log))?;
     let errors = output.try_clone().map_err(io("open", &log))?;

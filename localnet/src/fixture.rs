@@ -9,6 +9,7 @@ use parallax_primitives::limits::{MAX_COMMITTEE, MAX_VALIDATORS};
 use parallax_primitives::{Amount, Gas};
 use parallax_rounds::{Resolution, RoundParameters};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::str::FromStr;
 
 /// FHE gas of one programmable bootstrap.
@@ -22,12 +23,66 @@ pub const ACCOUNT_BALANCE: Amount = Amount(1_000_000_000_000_000);
 /// Most well-known accounts.
 pub const MAX_ACCOUNTS: u16 = 10_000;
 
+/// Most programmable bootstraps in a batch of the EVM: see [`Fixture::evm_batch_pbs`].
+const EVM_BATCH_PBS: u64 = 20_000;
+
+/// A ParaTime that a localnet may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParaTimeKind {
+    /// Encrypted scheduling.
+    Scheduler,
+    /// The confidential EVM.
+    Evm,
+}
+
+impl ParaTimeKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Scheduler, Self::Evm];
+
+    /// Its name: that of its program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduler => parallax_scheduler::KIND,
+            Self::Evm => parallax_evm::KIND,
+        }
+    }
+
+    /// The label of its key set in the cache.
+    pub(crate) fn key_label(self) -> &'static str {
+        match self {
+            // As it was when there was no other.
+            Self::Scheduler => "",
+            Self::Evm => parallax_evm::KIND,
+        }
+    }
+}
+
+impl fmt::Display for ParaTimeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ParaTimeKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| {
+            format!("{text:?} is no ParaTime of a localnet; there are {}", Self::ALL.map(Self::name).join(" and "))
+        })
+    }
+}
+
 /// What a localnet is. Equal fixtures give equal networks, but for time, ports and first entropy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixture {
     /// The chain's name.
     pub chain_id: String,
+    /// The ParaTimes that run.
+    pub paratimes: Vec<ParaTimeKind>,
     /// How many validators.
     pub validators: u16,
     /// How many compute nodes; at least workers and backups together.
@@ -44,8 +99,10 @@ pub struct Fixture {
     pub block_interval_ms: u64,
     /// Programmable bootstraps that a replica is expected to work off in one block: deadlines follow it.
     pub pbs_per_block: u64,
-    /// Most programmable bootstraps in a batch.
+    /// Most programmable bootstraps in a batch of the scheduler.
     pub max_batch_pbs: u64,
+    /// The same of the EVM, and of one of its transactions.
+    pub evm_batch_pbs: u64,
     /// What backups execute after a discrepancy.
     #[serde(default)]
     pub resolution: Resolution,
@@ -55,6 +112,9 @@ pub struct Fixture {
     pub epoch_blocks: Option<u64>,
     /// The first port, or `None` for free ones. RPC servers come first, in the order of the nodes.
     pub base_port: Option<u16>,
+    /// The port of `compute-0`'s Ethereum JSON-RPC server, the next one for `compute-1`'s, and so on; `None` chooses them
+    /// like the others.
+    pub ethereum_port: Option<u16>,
     /// Threads for FHE work in each compute node; `None` shares the processors among the workers.
     pub fhe_threads: Option<u16>,
     /// Workers that may be missing when a deadline passes.
@@ -75,6 +135,7 @@ impl Default for Fixture {
     fn default() -> Self {
         Self {
             chain_id: "parallax-localnet".to_owned(),
+            paratimes: vec![ParaTimeKind::Scheduler],
             validators: 4,
             compute: 5,
             workers: 2,
@@ -84,10 +145,12 @@ impl Default for Fixture {
             block_interval_ms: 500,
             pbs_per_block: 4,
             max_batch_pbs: 4_800,
+            evm_batch_pbs: EVM_BATCH_PBS,
             resolution: Resolution::Full,
             jobs_per_round: 2,
             epoch_blocks: None,
             base_port: None,
+            ethereum_port: None,
             fhe_threads: None,
             stragglers: localnet_rounds().allowed_stragglers,
             proposer_timeout: localnet_rounds().proposer_timeout,
@@ -146,6 +209,15 @@ impl Fixture {
     /// The first setting that cannot work.
     pub fn check(&self) -> Result<(), LocalnetError> {
         let bad = |field, reason: String| Err(LocalnetError::BadFixture { field, reason });
+        if self.paratimes.is_empty() {
+            return bad("--paratimes", "is empty; name at least one".to_owned());
+        }
+        if self.paratimes.iter().enumerate().any(|(i, kind)| self.paratimes.iter().take(i).any(|other| other == kind)) {
+            return bad("--paratimes", "names one twice; name each once".to_owned());
+        }
+        if self.ethereum_port.is_some() && !self.runs(ParaTimeKind::Evm) {
+            return bad("--ethereum-port", "only the EVM has such a server; add evm to --paratimes".to_owned());
+        }
         if self.validators == 0 || usize::from(self.validators) > MAX_VALIDATORS {
             return bad("--validators", format!("{} is not in 1..={MAX_VALIDATORS}", self.validators));
         }
@@ -173,12 +245,20 @@ impl Fixture {
         if self.accounts > MAX_ACCOUNTS {
             return bad("--accounts", format!("{} is more than {MAX_ACCOUNTS}", self.accounts));
         }
-        if self.block_interval_ms == 0 || self.pbs_per_block == 0 || self.max_batch_pbs == 0 || self.jobs_per_round == 0
-        {
+        let numbers = [
+            self.block_interval_ms,
+            self.pbs_per_block,
+            self.max_batch_pbs,
+            self.evm_batch_pbs,
+            self.jobs_per_round.into(),
+        ];
+        if numbers.contains(&0) {
             return bad("--block-interval-ms", "intervals, PBS and jobs must be at least 1".to_owned());
         }
-        if let Err(e) = self.rounds().validate() {
-            return bad("--stragglers, --proposer-timeout, --round-timeout or --max-round-interval", e.to_string());
+        for kind in &self.paratimes {
+            if let Err(e) = self.rounds(*kind).validate() {
+                return bad("--stragglers, --proposer-timeout, --round-timeout or --max-round-interval", e.to_string());
+            }
         }
         let nodes = self.nodes().len();
         if self.links && nodes > crate::links::MAX_NODES {
@@ -187,16 +267,27 @@ impl Fixture {
                 format!("{nodes} nodes are more than the {} that can have them", crate::links::MAX_NODES),
             );
         }
-        if let Some(epoch) = self.epoch_blocks
-            && let Err(e) = self.rounds().validate_epoch(epoch)
-        {
-            return bad("--epoch-blocks", e.to_string());
+        for kind in &self.paratimes {
+            if let Some(epoch) = self.epoch_blocks
+                && let Err(e) = self.rounds(*kind).validate_epoch(epoch)
+            {
+                return bad("--epoch-blocks", e.to_string());
+            }
         }
         Ok(())
     }
 
-    /// How rounds run.
-    pub fn rounds(&self) -> RoundParameters {
+    /// Whether a ParaTime runs.
+    pub fn runs(&self, kind: ParaTimeKind) -> bool {
+        self.paratimes.contains(&kind)
+    }
+
+    /// How the rounds of a ParaTime run.
+    pub fn rounds(&self, kind: ParaTimeKind) -> RoundParameters {
+        let batch_pbs = match kind {
+            ParaTimeKind::Scheduler => self.max_batch_pbs,
+            ParaTimeKind::Evm => self.evm_batch_pbs,
+        };
         let usual = localnet_rounds();
         let windows = self.proposer_timeout.saturating_mul(u64::from(self.workers));
         RoundParameters {
@@ -206,7 +297,7 @@ impl Fixture {
             proposer_timeout: self.proposer_timeout,
             round_timeout: self.round_timeout,
             gas_per_block: Gas(self.pbs_per_block.saturating_mul(PBS)),
-            max_batch_gas: Gas(self.max_batch_pbs.saturating_mul(PBS)),
+            max_batch_gas: Gas(batch_pbs.saturating_mul(PBS)),
             resolution: self.resolution,
             max_round_interval: self
                 .max_round_interval
@@ -217,8 +308,10 @@ impl Fixture {
 
     /// How the ledger runs.
     pub fn parameters(&self) -> ConsensusParameters {
-        let (rounds, usual) = (self.rounds(), localnet_parameters());
-        let shortest = rounds.deadline(rounds.max_batch_gas).saturating_mul(10);
+        let usual = localnet_parameters();
+        let rounds = self.paratimes.iter().map(|kind| self.rounds(*kind));
+        let longest = rounds.map(|rounds| rounds.deadline(rounds.max_batch_gas)).max().unwrap_or_default();
+        let shortest = longest.saturating_mul(10);
         ConsensusParameters {
             block_interval_ms: self.block_interval_ms,
             epoch_blocks: self.epoch_blocks.unwrap_or(shortest.max(usual.epoch_blocks)),
@@ -259,6 +352,31 @@ mod tests {
             let error = spec(&format!("compute-0={bad}")).unwrap_err().to_string();
             assert!(error.contains("no isolate@A..B"), "{error}");
         }
+    }
+
+    #[test]
+    fn paratimes_are_named_once_and_known() {
+        assert_eq!("evm".parse(), Ok(ParaTimeKind::Evm));
+        let unknown = "solana".parse::<ParaTimeKind>().unwrap_err();
+        assert!(unknown.contains("scheduler and evm"), "{unknown}");
+        let refusal = |paratimes: Vec<ParaTimeKind>| Fixture { paratimes, ..Fixture::default() }.check().unwrap_err();
+        assert!(refusal(vec![]).to_string().starts_with("--paratimes: "));
+        assert!(refusal(vec![ParaTimeKind::Evm, ParaTimeKind::Evm]).to_string().starts_with("--paratimes: "));
+        let port = Fixture { ethereum_port: Some(8_545), ..Fixture::default() };
+        assert!(port.check().unwrap_err().to_string().starts_with("--ethereum-port: "));
+        Fixture { paratimes: ParaTimeKind::ALL.to_vec(), ethereum_port: Some(8_545), ..Fixture::default() }
+            .check()
+            .unwrap();
+    }
+
+    #[test]
+    fn an_epoch_is_long_enough_for_the_longest_round_of_every_paratime() {
+        let both = Fixture { paratimes: ParaTimeKind::ALL.to_vec(), ..Fixture::default() };
+        let epoch = both.parameters().epoch_blocks;
+        for kind in ParaTimeKind::ALL {
+            both.rounds(kind).validate_epoch(epoch).unwrap();
+        }
+        assert!(epoch > Fixture::default().parameters().epoch_blocks);
     }
 
     #[test]

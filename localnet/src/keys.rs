@@ -1,6 +1,7 @@
-//! The FHE key set of a localnet: made once a machine, then taken from the cache.
+//! The FHE key sets of a localnet, one a ParaTime: made once a machine, then taken from the cache.
 
 use crate::error::LocalnetError;
+use crate::fixture::ParaTimeKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use parallax_fhe::{BackendKind, FftPlan, GenerateOptions, Progress, cache};
 use parallax_primitives::KeyId;
@@ -20,14 +21,19 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// The localnet's key set, made now if the cache does not hold it: about 20 core-seconds, with a progress bar on
+    /// The key set of a localnet's ParaTime, made now if the cache does not hold it: about 20 core-seconds, with a progress bar on
     /// standard error if that is a terminal. `cache_root` is [`parallax_fhe::cache::default_root`] unless given.
-    /// One key set serves every backend; `backend` says whose profile the chain is to run. Blocks; call it outside the
+    /// Every localnet of this machine has the same for the same ParaTime, and no two ParaTimes share one: what is
+    /// encrypted for one cannot be read by the other. A key set serves every backend; `backend` says whose profile the chain is to run. Blocks; call it outside the
     /// asynchronous runtime's threads.
     ///
     /// # Errors
     /// If the processor cannot run the profile, or the cache cannot be written or is damaged.
-    pub fn obtain(cache_root: Option<&Path>, backend: BackendKind) -> Result<Self, LocalnetError> {
+    pub fn obtain(
+        cache_root: Option<&Path>,
+        paratime: ParaTimeKind,
+        backend: BackendKind,
+    ) -> Result<Self, LocalnetError> {
         let root = match cache_root {
             Some(root) => root.to_owned(),
             None => cache::default_root().ok_or_else(|| LocalnetError::Keys {
@@ -39,7 +45,7 @@ impl KeySet {
         parallax_fhe::init(FftPlan::Dif16).map_err(|e| failed(e.to_string()))?;
         let bar = ProgressBar::hidden();
         let report = |progress: Progress| show(&bar, progress);
-        let made = cache::key_set(&root, GenerateOptions::default(), &report);
+        let made = cache::labelled_key_set(&root, paratime.key_label(), GenerateOptions::default(), &report);
         bar.finish_and_clear();
         let (manifest, dir) = made.map_err(|e| failed(e.to_string()))?;
         let profile = manifest.answers(backend).map_err(|e| failed(e.to_string()))?.profile.clone();

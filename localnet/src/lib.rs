@@ -18,6 +18,7 @@
 pub mod cli;
 pub mod error;
 pub mod fixture;
+mod genesis;
 pub mod keys;
 pub mod lifeline;
 mod links;
@@ -29,9 +30,9 @@ pub mod state;
 pub mod supervisor;
 
 pub use error::LocalnetError;
-pub use fixture::{FaultSpec, Fixture};
+pub use fixture::{FaultSpec, Fixture, ParaTimeKind};
 pub use keys::KeySet;
 pub use localnet::{Localnet, Running, StartOptions};
-pub use plan::{Account, Plan, PlannedNode};
+pub use plan::{Account, Plan, PlannedNode, PlannedParaTime};
 pub use state::{NodePhase, NodeState};
 pub use supervisor::{EXIT_REFUSED, Notice};

@@ -1,7 +1,7 @@
 //! A running localnet: what the command line, the demonstration and the tests drive.
 
 use crate::error::LocalnetError;
-use crate::fixture::{FaultSpec, Fixture};
+use crate::fixture::{FaultSpec, Fixture, ParaTimeKind};
 use crate::keys::KeySet;
 use crate::links::Links;
 use crate::plan::{self, Account, Plan, PlannedNode};
@@ -10,7 +10,7 @@ use crate::supervisor::{Notice, Notify, Order, Runner, Shared, TAIL_LINES};
 use crate::{lifeline, process};
 use parallax_fhe::BackendKind;
 use parallax_rpc::{Client, NodeApiClient as _};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +39,8 @@ pub struct StartOptions {
     pub program: PathBuf,
     /// Faults, at most one a node.
     pub faults: Vec<FaultSpec>,
-    /// The key set; obtained from the cache or made if not given.
-    pub keys: Option<KeySet>,
+    /// The key sets of ParaTimes; those not given are obtained from the cache or made.
+    pub keys: BTreeMap<ParaTimeKind, KeySet>,
     /// How long nodes may take to be ready.
     pub ready_timeout: Duration,
     /// Told what happens.
@@ -59,7 +59,7 @@ impl StartOptions {
             fresh: false,
             program,
             faults: Vec::new(),
-            keys: None,
+            keys: BTreeMap::new(),
             ready_timeout: READY_TIMEOUT,
             notify: Arc::new(|_| {}),
         })
@@ -144,16 +144,20 @@ impl Localnet {
         if let Some(living) = SupervisorState::of_living(&options.dir) {
             return Err(LocalnetError::Running { dir: options.dir.clone(), pid: living.pid });
         }
-        let keys = match options.keys.clone() {
-            Some(keys) => keys,
-            None => obtain_keys(fixture.backend).await?,
-        };
+        let mut keys = BTreeMap::new();
+        for kind in fixture.paratimes.iter().copied() {
+            let set = match options.keys.get(&kind).cloned() {
+                Some(set) => set,
+                None => obtain_keys(kind, fixture.backend).await?,
+            };
+            keys.insert(kind, set);
+        }
         plan::prepare(&options.dir, fixture, &keys, options.fresh)
     }
 }
 
-async fn obtain_keys(backend: BackendKind) -> Result<KeySet, LocalnetError> {
-    match tokio::task::spawn_blocking(move || KeySet::obtain(None, backend)).await {
+async fn obtain_keys(paratime: ParaTimeKind, backend: BackendKind) -> Result<KeySet, LocalnetError> {
+    match tokio::task::spawn_blocking(move || KeySet::obtain(None, paratime, backend)).await {
         Ok(result) => result,
         Err(error) => Err(LocalnetError::Keys { dir: PathBuf::from("the cache"), reason: error.to_string() }),
     }

@@ -11,31 +11,25 @@
 //! ```
 
 use crate::error::{LocalnetError, io};
-use crate::fixture::{ACCOUNT_BALANCE, Fixture, NODE_BALANCE, NODE_STAKE};
+use crate::fixture::{Fixture, ParaTimeKind};
+use crate::genesis;
 use crate::keys::KeySet;
 use crate::links;
-use crate::ports::{self, Ports};
-use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
-use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
-use parallax_genesis::config::{self, EngineConfig, KmsConfig, NetworkConfig, NodeConfig, RpcConfig};
-use parallax_genesis::{
-    AccountKey, GenesisDocument, Home, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest,
+use crate::ports::{self, Ports, Wanted};
+use parallax_consensus_app::tx::Role;
+use parallax_genesis::config::{
+    self, EngineConfig, EthereumConfig, KmsConfig, NetworkConfig, NodeConfig, RpcConfig, ServedParaTime,
 };
-use parallax_primitives::{Address, ChainContext, Digest, Domain, Epoch, Gas, NodeId, ParaTimeId};
-use parallax_rounds::Committee;
-use parallax_runtime::ParaTime as _;
-use parallax_runtime::decryption::KeyManagers;
-use parallax_scheduler::{KIND as SCHEDULER, Params, Scheduler};
+use parallax_genesis::{AccountKey, Home};
+use parallax_primitives::{Address, ChainContext, NodeId, ParaTimeId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const PLAN: &str = "localnet.json";
-const PLAN_VERSION: u32 = 1;
-/// Epochs for which the first registrations count: a localnet is not kept for so long.
-const REGISTERED_EPOCHS: u64 = 1_000_000;
+const PLAN_VERSION: u32 = 2;
 /// State versions that each node keeps.
 const KEPT_VERSIONS: u64 = 2_000;
 /// What the directory holds, for `--fresh`; nothing else is removed.
@@ -53,14 +47,24 @@ pub struct Plan {
     pub dir: PathBuf,
     /// The chain.
     pub chain: ChainContext,
-    /// The scheduling ParaTime.
-    pub scheduler: ParaTimeId,
-    /// The key set's directory.
-    pub keys: PathBuf,
+    /// The ParaTimes that run.
+    pub paratimes: Vec<PlannedParaTime>,
     /// The nodes, validators first.
     pub nodes: Vec<PlannedNode>,
     /// The well-known accounts.
     pub accounts: Vec<Account>,
+}
+
+/// A ParaTime of a localnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedParaTime {
+    /// What it is.
+    pub kind: ParaTimeKind,
+    /// Its id.
+    pub id: ParaTimeId,
+    /// The directory of its key set.
+    pub keys: PathBuf,
 }
 
 /// A node of a localnet.
@@ -100,6 +104,16 @@ impl PlannedNode {
         format!("http://{}", self.rpc())
     }
 
+    /// The URL of its Ethereum JSON-RPC server, for HTTP; the same with `ws` is that for WebSocket. Compute nodes have it
+    /// where the EVM runs.
+    pub fn ethereum_url(&self) -> Option<String> {
+        self.ethereum().map(|address| format!("http://{address}"))
+    }
+
+    fn ethereum(&self) -> Option<SocketAddr> {
+        self.ports.ethereum.map(|port| (Ipv4Addr::LOCALHOST, port).into())
+    }
+
     fn rpc(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports.rpc).into()
     }
@@ -124,6 +138,33 @@ impl Plan {
     /// A node by name.
     pub fn node(&self, name: &str) -> Option<&PlannedNode> {
         self.nodes.iter().find(|n| n.name == name)
+    }
+
+    /// A ParaTime, if it runs.
+    pub fn paratime(&self, kind: ParaTimeKind) -> Option<&PlannedParaTime> {
+        self.paratimes.iter().find(|p| p.kind == kind)
+    }
+
+    /// The id of the scheduling ParaTime, if it runs.
+    pub fn scheduler(&self) -> Option<ParaTimeId> {
+        self.paratime(ParaTimeKind::Scheduler).map(|p| p.id)
+    }
+
+    /// The id of the EVM, if it runs.
+    pub fn evm(&self) -> Option<ParaTimeId> {
+        self.paratime(ParaTimeKind::Evm).map(|p| p.id)
+    }
+
+    /// The directory of the key set of a ParaTime.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn keys(&self, kind: ParaTimeKind) -> Result<&Path, LocalnetError> {
+        let found = self.paratime(kind).map(|p| p.keys.as_path());
+        found.ok_or_else(|| LocalnetError::BadFixture {
+            field: "--paratimes",
+            reason: format!("the localnet in {} runs no {kind}; start one that does", self.dir.display()),
+        })
     }
 
     /// The genesis document's path.
@@ -166,19 +207,24 @@ impl Plan {
     }
 }
 
-/// The localnet of a directory: the one that is there if its fixture is the same, else a new one.
+/// The localnet of a directory, with a key set for each of its ParaTimes: the one that is there if its fixture is the same, else a new one.
 ///
 /// # Errors
 /// If the fixture cannot work, the directory holds another localnet (and `fresh` is not set) or something else, a
 /// stated port is taken, or a file cannot be written.
-pub fn prepare(dir: &Path, fixture: &Fixture, keys: &KeySet, fresh: bool) -> Result<Plan, LocalnetError> {
+pub fn prepare(
+    dir: &Path,
+    fixture: &Fixture,
+    keys: &BTreeMap<ParaTimeKind, KeySet>,
+    fresh: bool,
+) -> Result<Plan, LocalnetError> {
     fixture.check()?;
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     let dir = dir.canonicalize().map_err(io("resolve", dir))?;
     if fresh {
         remove(&dir)?;
     } else if let Some(plan) = Plan::load(&dir)? {
-        if plan.fixture != *fixture || plan.keys != keys.dir {
+        if plan.fixture != *fixture || plan.paratimes != paratimes(fixture, keys)? {
             return Err(LocalnetError::OtherFixture { field: difference(&plan, fixture), dir });
         }
         plan.refuse_taken_ports()?;
@@ -213,15 +259,28 @@ fn remove(dir: &Path) -> Result<(), LocalnetError> {
     Ok(())
 }
 
-fn create(dir: &Path, fixture: &Fixture, keys: &KeySet) -> Result<Plan, LocalnetError> {
-    let names: Vec<String> = fixture.nodes().into_iter().map(|(name, _)| name).collect();
-    let ports = ports::choose(&names, fixture.base_port)?;
+fn paratimes(fixture: &Fixture, keys: &BTreeMap<ParaTimeKind, KeySet>) -> Result<Vec<PlannedParaTime>, LocalnetError> {
+    let planned = |kind: &ParaTimeKind| {
+        let keys = genesis::key_set(keys, *kind)?.dir.clone();
+        Ok(PlannedParaTime { kind: *kind, id: genesis::paratime_id(*kind), keys })
+    };
+    fixture.paratimes.iter().map(planned).collect()
+}
+
+fn create(dir: &Path, fixture: &Fixture, keys: &BTreeMap<ParaTimeKind, KeySet>) -> Result<Plan, LocalnetError> {
+    let evm = fixture.runs(ParaTimeKind::Evm);
+    let wanted: Vec<Wanted> = fixture
+        .nodes()
+        .into_iter()
+        .map(|(node, role)| Wanted { node, ethereum: evm && role == Role::Compute })
+        .collect();
+    let ports = ports::choose(&wanted, fixture.base_port, fixture.ethereum_port)?;
     let nodes: Vec<PlannedNode> = fixture
         .nodes()
         .into_iter()
         .zip(ports)
         .map(|((name, role), ports)| {
-            let node = node_keys(&name).node();
+            let node = genesis::node_keys(&name).node();
             PlannedNode {
                 node,
                 entity: Address::of(&node),
@@ -234,20 +293,19 @@ fn create(dir: &Path, fixture: &Fixture, keys: &KeySet) -> Result<Plan, Localnet
         })
         .collect();
     let accounts = write_accounts(dir, fixture)?;
-    let genesis = genesis(fixture, &nodes, &accounts, keys)?;
+    let genesis = genesis::document(fixture, &nodes, &accounts, keys)?;
     let plan = Plan {
         version: PLAN_VERSION,
         fixture: fixture.clone(),
         dir: dir.to_owned(),
         chain: genesis.chain_context()?,
-        scheduler: scheduler_id(),
-        keys: keys.dir.clone(),
+        paratimes: paratimes(fixture, keys)?,
         nodes,
         accounts,
     };
     genesis.save(&plan.genesis())?;
     for node in &plan.nodes {
-        Home::init(&node.home, node_config(&plan, node), genesis.clone(), node_keys(&node.name))?;
+        Home::init(&node.home, node_config(&plan, node), genesis.clone(), genesis::node_keys(&node.name))?;
     }
     let logs = dir.join("logs");
     fs::create_dir_all(&logs).map_err(io("create", &logs))?;
@@ -256,15 +314,6 @@ fn create(dir: &Path, fixture: &Fixture, keys: &KeySet) -> Result<Plan, Localnet
     let text = serde_json::to_vec_pretty(&plan).map_err(|e| io("encode", &path)(e.into()))?;
     fs::write(&path, text).map_err(io("write", &path))?;
     Ok(plan)
-}
-
-/// The scheduling ParaTime of a localnet.
-pub fn scheduler_id() -> ParaTimeId {
-    ParaTimeId::named(SCHEDULER)
-}
-
-fn node_keys(name: &str) -> NodeKeys {
-    NodeKeys::well_known(&format!("localnet {name}"))
 }
 
 fn write_accounts(dir: &Path, fixture: &Fixture) -> Result<Vec<Account>, LocalnetError> {
@@ -280,93 +329,6 @@ fn write_accounts(dir: &Path, fixture: &Fixture) -> Result<Vec<Account>, Localne
         .collect()
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn genesis(
-    fixture: &Fixture,
-    nodes: &[PlannedNode],
-    accounts: &[Account],
-    keys: &KeySet,
-) -> Result<GenesisDocument, LocalnetError> {
-    let bad = |reason: String| LocalnetError::BadFixture { field: "scheduler", reason };
-    let of = |role: Role| nodes.iter().filter(move |n| n.role == role).map(|n| n.node);
-    let managers = KeyManagers { parties: of(Role::KeyManager).collect(), threshold: 0, epoch: Epoch(0) };
-    // A quarter of every batch is left to transactions.
-    let batch = fixture.rounds().max_batch_gas.0;
-    let max_decision_gas = Gas(batch - batch / 4);
-    // The first well-known account governs.
-    let governance = accounts.first().map(|a| a.address);
-    let usual = Params::localnet(managers.clone());
-    let params = Params { max_jobs_per_round: fixture.jobs_per_round, max_decision_gas, governance, ..usual };
-    let balances = accounts
-        .iter()
-        .map(|a| parallax_scheduler::GenesisAccount { address: a.address, balance: ACCOUNT_BALANCE })
-        .collect();
-    let parameters = serde_json::to_value(parallax_scheduler::Genesis { params, accounts: balances })
-        .map_err(|e| bad(e.to_string()))?;
-    let id = scheduler_id();
-    let changes = Scheduler::new(id).init_genesis(&parameters).map_err(bad)?;
-    let profile = profile_digest(&keys.profile);
-    let committee = Committee {
-        epoch: Epoch(0),
-        workers: of(Role::Compute).take(fixture.workers.into()).collect(),
-        backups: of(Role::Compute).skip(fixture.workers.into()).take(fixture.backups.into()).collect(),
-    };
-    let time_ms = now_ms();
-    let consensus = ConsensusGenesis {
-        chain_id: fixture.chain_id.clone(),
-        time_ms,
-        parameters: fixture.parameters(),
-        accounts: nodes
-            .iter()
-            .map(|n| GenesisAccount { address: n.entity, balance: NODE_BALANCE, stake: NODE_STAKE })
-            .chain(accounts.iter().map(|a| GenesisAccount {
-                address: a.address,
-                balance: ACCOUNT_BALANCE,
-                stake: parallax_primitives::Amount::ZERO,
-            }))
-            .collect(),
-        nodes: nodes.iter().map(|n| unsigned(n, id, profile)).collect(),
-        paratimes: vec![ParaTimeDescriptor {
-            id,
-            kind: SCHEDULER.to_owned(),
-            rounds: fixture.rounds(),
-            profile,
-            key_set: Digest(keys.key_id.0),
-            genesis_root: genesis_root(id, &changes).map_err(|e| bad(e.to_string()))?,
-        }],
-        committees: vec![(id, committee)],
-        beacon: Digest::of_value(Domain::Simulation, &("localnet beacon", &fixture.chain_id, time_ms)),
-    };
-    let mut document = GenesisDocument {
-        version: document::VERSION,
-        consensus,
-        paratimes: vec![ParaTimeGenesis { id, parameters, profile: keys.profile.clone(), managers }],
-    };
-    for node in nodes {
-        document.sign(&node_keys(&node.name).consensus)?;
-    }
-    Ok(document)
-}
-
-fn unsigned(node: &PlannedNode, paratime: ParaTimeId, profile: Digest) -> SignedNodeDescriptor {
-    let keys = node_keys(&node.name);
-    SignedNodeDescriptor {
-        descriptor: NodeDescriptor {
-            node: node.node,
-            entity: node.entity,
-            roles: vec![node.role],
-            vrf: keys.vrf().public(),
-            peer: keys.peer.public(),
-            paratimes: if node.role == Role::Compute { vec![(paratime, profile)] } else { vec![] },
-            expires: Epoch(REGISTERED_EPOCHS),
-        },
-        signature: UNSIGNED,
-    }
-}
-
 fn node_config(plan: &Plan, node: &PlannedNode) -> NodeConfig {
     let at = |ip: Ipv4Addr, port: u16| format!("/ip4/{ip}/tcp/{port}");
     let address = |port: u16| at(Ipv4Addr::LOCALHOST, port);
@@ -379,8 +341,10 @@ fn node_config(plan: &Plan, node: &PlannedNode) -> NodeConfig {
         };
         others.map(dial).collect()
     };
+    let ethereum = plan.evm().zip(node.ethereum());
     let position = plan.nodes.iter().filter(|n| n.role == Role::KeyManager).position(|n| n.name == node.name);
     let serves = node.role != Role::Validator;
+    let served = |p: &PlannedParaTime| ServedParaTime { id: p.id, keys: p.keys.clone() };
     NodeConfig {
         version: config::VERSION,
         moniker: node.name.clone(),
@@ -388,10 +352,10 @@ fn node_config(plan: &Plan, node: &PlannedNode) -> NodeConfig {
         engine: EngineConfig { listen: address(node.ports.engine), peers: others(|p| p.engine) },
         network: NetworkConfig { listen: address(node.ports.network), peers: others(|p| p.network) },
         rpc: RpcConfig { listen: node.rpc() },
-        keys: serves.then(|| plan.keys.clone()),
         fhe_threads: if node.role == Role::Compute { plan.fixture.threads() } else { u16::from(serves) },
-        paratimes: if serves { vec![plan.scheduler] } else { vec![] },
+        paratimes: if serves { plan.paratimes.iter().map(served).collect() } else { vec![] },
         kms: position.and_then(|p| u16::try_from(p).ok()).map(|party| KmsConfig { party }),
+        ethereum: ethereum.map(|(paratime, listen)| EthereumConfig { listen, paratime, accounts: true }),
         kept_versions: KEPT_VERSIONS,
         log: "info".to_owned(),
     }

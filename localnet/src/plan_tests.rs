@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::fixture::FaultSpec;
+use parallax_evm::EvmParaTime;
+use parallax_genesis::GenesisDocument;
 use parallax_runtime::EvaluationProfile;
+use parallax_scheduler::Scheduler;
 use std::net::TcpListener;
 
-fn keys(dir: &Path) -> KeySet {
+fn key_set(dir: PathBuf, number: u8) -> KeySet {
     KeySet {
-        dir: dir.join("keys"),
-        key_id: parallax_primitives::KeyId([5; 32]),
+        dir,
+        key_id: parallax_primitives::KeyId([number; 32]),
         profile: EvaluationProfile {
             library: "none".to_owned(),
             plan: "none".to_owned(),
@@ -19,8 +22,17 @@ fn keys(dir: &Path) -> KeySet {
     }
 }
 
+fn keys(dir: &Path) -> BTreeMap<ParaTimeKind, KeySet> {
+    let all = ParaTimeKind::ALL.into_iter().zip(5..);
+    all.map(|(kind, number)| (kind, key_set(dir.join(format!("keys-{kind}")), number))).collect()
+}
+
 fn small() -> Fixture {
     Fixture { accounts: 3, ..Fixture::default() }
+}
+
+fn both() -> Fixture {
+    Fixture { paratimes: ParaTimeKind::ALL.to_vec(), ..small() }
 }
 
 fn temp() -> tempfile::TempDir {
@@ -32,7 +44,9 @@ fn a_plan_is_a_valid_chain_with_a_home_for_every_node() {
     let base = temp();
     let plan = prepare(&base.path().join("net"), &small(), &keys(base.path()), false).expect("a fresh directory");
     let document = GenesisDocument::load(&plan.genesis()).expect("the document is valid");
-    document.check_paratimes(&[&Scheduler::new(plan.scheduler)]).expect("the stated root is right");
+    let scheduler = plan.scheduler().expect("it runs");
+    document.check_paratimes(&[&Scheduler::new(scheduler)]).expect("the stated root is right");
+    assert_eq!((plan.evm(), plan.nodes[4].ethereum_url()), (None, None), "no EVM is asked for");
     assert_eq!(document.chain_context().expect("integers only"), plan.chain);
     assert_eq!(plan.nodes.len(), 10, "4 validators, 5 compute nodes, 1 key manager");
     for node in &plan.nodes {
@@ -52,11 +66,76 @@ fn a_plan_is_a_valid_chain_with_a_home_for_every_node() {
 #[test]
 fn ports_of_a_plan_are_all_different() {
     let base = temp();
-    let plan = prepare(&base.path().join("net"), &small(), &keys(base.path()), false).expect("a fresh directory");
-    let mut ports: Vec<u16> = plan.nodes.iter().flat_map(|n| [n.ports.rpc, n.ports.engine, n.ports.network]).collect();
+    let plan = prepare(&base.path().join("net"), &both(), &keys(base.path()), false).expect("a fresh directory");
+    let each = |n: &PlannedNode| [Some(n.ports.rpc), Some(n.ports.engine), Some(n.ports.network), n.ports.ethereum];
+    let mut ports: Vec<u16> = plan.nodes.iter().flat_map(each).flatten().collect();
     ports.sort_unstable();
     ports.dedup();
-    assert_eq!(ports.len(), 30);
+    assert_eq!(ports.len(), 35, "three a node, and one for each of five compute nodes");
+}
+
+#[test]
+fn a_plan_with_both_paratimes_gives_each_a_key_set_of_its_own_and_compute_nodes_an_ethereum_server() {
+    let base = temp();
+    let plan = prepare(&base.path().join("net"), &both(), &keys(base.path()), false).expect("a fresh directory");
+    let (scheduler, evm) = (plan.scheduler().expect("it runs"), plan.evm().expect("it runs"));
+    let document = GenesisDocument::load(&plan.genesis()).expect("the document is valid");
+    document
+        .check_paratimes(&[&Scheduler::new(scheduler), &EvmParaTime::new(evm)])
+        .expect("the stated roots are right and a batch fits");
+    let paratimes = &document.consensus.paratimes;
+    assert_ne!(paratimes[0].key_set, paratimes[1].key_set);
+    let committees = &document.consensus.committees;
+    assert_eq!((committees[0].0, committees[1].0), (scheduler, evm));
+    assert_eq!(committees[0].1.workers, committees[1].1.workers);
+
+    // Who attests inputs and decryptions is who decrypts.
+    let manager = plan.node("kms-0").expect("it is planned");
+    let managed = Home::open(&manager.home).expect("the home directory is whole");
+    let signer = managed.keys.ethereum.address().to_string();
+    for part in ["inputs", "decryptions"] {
+        assert_eq!(document.paratimes[1].parameters["params"][part]["signers"], serde_json::json!([signer]), "{part}");
+    }
+    let served: Vec<_> = managed.config.paratimes.iter().map(|p| (p.id, p.keys.clone())).collect();
+    let dirs = [base.path().join("keys-scheduler"), base.path().join("keys-evm")];
+    assert_eq!(served, [(scheduler, dirs[0].clone()), (evm, dirs[1].clone())]);
+    assert_eq!(plan.keys(ParaTimeKind::Evm).expect("it runs"), dirs[1]);
+
+    for node in &plan.nodes {
+        let config = Home::open(&node.home).expect("the home directory is whole").config;
+        let url = config.ethereum.as_ref().map(|e| format!("http://{}", e.listen));
+        assert_eq!(
+            (url, config.ethereum.is_some()),
+            (node.ethereum_url(), node.role == Role::Compute),
+            "{}",
+            node.name
+        );
+        assert!(config.ethereum.is_none_or(|e| e.paratime == evm && e.accounts));
+    }
+}
+
+#[test]
+fn ethereum_ports_follow_the_stated_one_in_the_order_of_the_compute_nodes() {
+    let base = temp();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let taken = free.local_addr().expect("it is bound").port();
+    let fixture = Fixture { ethereum_port: Some(taken), ..both() };
+    let keys = keys(base.path());
+    let error = prepare(&base.path().join("net"), &fixture, &keys, false).expect_err("the port is taken").to_string();
+    assert!(error.contains("(Ethereum RPC of compute-0)"), "{error}");
+    drop(free);
+    // Another process may have one of the ports that follow.
+    match prepare(&base.path().join("net"), &fixture, &keys, false) {
+        Ok(plan) => {
+            let of_compute = plan.nodes.iter().filter(|n| n.role == Role::Compute);
+            let ports: Vec<Option<u16>> = of_compute.map(|n| n.ports.ethereum).collect();
+            assert_eq!(ports, (taken..taken + 5).map(Some).collect::<Vec<_>>());
+        }
+        Err(error) => assert!(matches!(error, LocalnetError::Port { .. }), "{error}"),
+    }
+    let high = Fixture { ethereum_port: Some(65_533), ..both() };
+    let error = prepare(&base.path().join("other"), &high, &keys, false).expect_err("no room").to_string();
+    assert!(error.starts_with("--ethereum-port: "), "{error}");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use jsonrpsee::core::{RpcResult, async_trait};
 use jsonrpsee::server::Server;
 use parallax_genesis::Home;
 use parallax_localnet::{
-    EXIT_REFUSED, FaultSpec, Fixture, KeySet, Localnet, LocalnetError, NodePhase, Running, StartOptions, lifeline,
+    EXIT_REFUSED, FaultSpec, Fixture, KeySet, Localnet, LocalnetError, NodePhase, ParaTimeKind, Running, StartOptions,
+    lifeline,
 };
 use parallax_primitives::{Height, KeyId};
 use parallax_rpc::types::{ChainEvent, Health, Status};
@@ -72,11 +73,15 @@ async fn fake_node(args: &[String]) -> ExitCode {
 
 fn options(base: &Path) -> StartOptions {
     StartOptions {
-        keys: Some(KeySet {
-            dir: base.join("keys"),
-            key_id: KeyId([5; 32]),
-            profile: parallax_fhe::plan::profile_of(parallax_fhe::FftPlan::Dif16),
-        }),
+        keys: [(
+            ParaTimeKind::Scheduler,
+            KeySet {
+                dir: base.join("keys"),
+                key_id: KeyId([5; 32]),
+                profile: parallax_fhe::plan::profile_of(parallax_fhe::FftPlan::Dif16),
+            },
+        )]
+        .into(),
         ready_timeout: Duration::from_secs(20),
         ..StartOptions::new(&base.join("net")).expect("this program has a path")
     }

@@ -16,6 +16,7 @@ use parallax_consensus_app::tx::Role;
 use parallax_consensus_engine::embedded::{self, EngineConfig, EngineHandle};
 use parallax_consensus_engine::{BlockStore, EngineError, Pool, Shared, Tip};
 use parallax_fhe::{BackendKind, Manifest, SecretKeys, TfheDecryptor};
+use parallax_genesis::config::ServedParaTime;
 use parallax_genesis::{Home, ParaTimeGenesis};
 use parallax_kms::KeyManager;
 use parallax_network::{Handle, Network, NetworkConfig, NetworkError, NetworkEvent, RequestHandler};
@@ -24,7 +25,7 @@ use parallax_state::Database;
 use parallax_store::RocksStore;
 use parallax_worker::{Fault, FaultKind, WorkerError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -256,7 +257,6 @@ async fn serve(
     let Running { hosts, tasks, rpc } = running;
     let submitter = &context.submitter;
     if home.config.has(Role::Compute) {
-        let keys = keys_dir(home)?;
         let threads = usize::from(home.config.fhe_threads);
         let backends = backends(home)?;
         let fhe = Arc::new(FheResources::new(threads, home.config.paratimes.len(), &backends, fault)?);
@@ -265,13 +265,13 @@ async fn serve(
             submitter,
             network: &context.network,
             key: &home.keys.consensus,
-            keys: &keys,
             fhe: &fhe,
             fault,
         };
-        for id in &home.config.paratimes {
+        for ServedParaTime { id, keys } in &home.config.paratimes {
             let (descriptor, genesis) = paratime_of(home, id)?;
-            hosts.insert(*id, paratime::start(&parts, descriptor, genesis, tip.clone(), tasks).await?);
+            let keys = home.resolve(keys);
+            hosts.insert(*id, paratime::start(&parts, descriptor, genesis, &keys, tip.clone(), tasks).await?);
         }
     }
     let (relay, follow) = (submitter.clone().relay(), submitter.clone().follow(tip.clone()));
@@ -307,7 +307,8 @@ fn crash_on_purpose(error: eyre::Report) -> eyre::Report {
 
 /// The FHE backends of the node's ParaTimes. One that this program has not is refused where its ParaTime starts.
 fn backends(home: &Home) -> Result<BTreeSet<BackendKind>> {
-    let profiles = home.config.paratimes.iter().map(|id| paratime_of(home, id).map(|(_, genesis)| &genesis.profile));
+    let profiles =
+        home.config.paratimes.iter().map(|served| paratime_of(home, &served.id).map(|(_, genesis)| &genesis.profile));
     profiles.filter_map(|p| p.map(BackendKind::of).transpose()).collect()
 }
 
@@ -322,15 +323,6 @@ fn paratime_of<'a>(
             format!("config.json: paratimes: the genesis document has no ParaTime {id}; remove it from the list");
         eyre!(Refused::new(text))
     })
-}
-
-fn keys_dir(home: &Home) -> Result<PathBuf> {
-    let dir = home
-        .config
-        .keys
-        .as_deref()
-        .ok_or_else(|| eyre!("config.json: keys: the directory of the key set is missing"))?;
-    Ok(home.resolve(dir))
 }
 
 async fn key_manager(home: Home, identity: Arc<Identity>, mut ending: Ending) -> Result<()> {
@@ -357,11 +349,11 @@ async fn manage_keys(
     tasks: &mut Tasks,
     running: &mut Option<(Handle, ServerHandle)>,
 ) -> Result<()> {
-    let [id] = home.config.paratimes.as_slice() else {
+    let [ServedParaTime { id, keys }] = home.config.paratimes.as_slice() else {
         bail!("config.json: paratimes: a key manager of this version serves exactly one ParaTime");
     };
     let (descriptor, genesis) = paratime_of(home, id)?;
-    let keys = keys_dir(home)?;
+    let keys = home.resolve(keys);
     let manifest = Manifest::load(&keys)?;
     if manifest.key_id().0 != descriptor.key_set.0 {
         let (here, there) = (manifest.key_id(), descriptor.key_set);

@@ -7,7 +7,7 @@ use eyre::{Result, ensure, eyre};
 use parallax_consensus_app::tx::Role;
 use parallax_genesis::{AccountKey, GenesisDocument};
 use parallax_localnet::fixture::NODE_STAKE;
-use parallax_localnet::{Fixture, Localnet, Running, StartOptions};
+use parallax_localnet::{Fixture, Localnet, ParaTimeKind, Running, StartOptions};
 use parallax_network::peer_id_of;
 use parallax_node::client::SchedulerClient;
 use parallax_node::light;
@@ -312,7 +312,7 @@ impl<'a> Driver<'a> {
         let register = Call::RegisterHost { name, organisation: "row".to_owned(), zone: 0, peer_id };
         let tx = self.client.send(&host, register).await?;
         self.client.wait(tx, ROUND).await?;
-        let cipher = Arc::new(self.client.cipher(&self.running.plan().keys)?);
+        let cipher = Arc::new(self.client.cipher(self.running.plan().keys(ParaTimeKind::Scheduler)?)?);
         let policies = self.client.params().policies.clone();
         let scores = policies.iter().map(|policy| (*policy, 0)).collect();
         let report = Report { cpu: 3, memory: 3, scores, ..Report::default() };

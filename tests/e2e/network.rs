@@ -15,9 +15,14 @@ pub(crate) struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    /// Starts a localnet that goes on in the background. Returns what `up` printed.
+    /// Starts a localnet of the scheduler that goes on in the background. Returns what `up` printed.
     pub(crate) fn up(dir: &'a Path, args: &[&str]) -> (Self, String) {
-        let mut all = vec!["localnet", "up", "--detach", "--dir", "net"];
+        Self::up_with(dir, "scheduler", args)
+    }
+
+    /// The same with these ParaTimes.
+    pub(crate) fn up_with(dir: &'a Path, paratimes: &str, args: &[&str]) -> (Self, String) {
+        let mut all = vec!["localnet", "up", "--detach", "--dir", "net", "--paratimes", paratimes];
         all.extend(args);
         let output = parallax(dir, &all);
         assert!(output.status.success(), "{}", text(&output));
@@ -100,7 +105,7 @@ fn a_node_with_another_fft_plan_refuses_to_start_and_names_the_operation_and_the
 
 /// A second localnet's documents, without its processes: its data and its proofs are another chain's.
 fn other_chain(dir: &Path) {
-    let made = parallax(dir, &["genesis", "init", "--out", "other"]);
+    let made = parallax(dir, &["genesis", "init", "--out", "other", "--paratimes", "scheduler"]);
     assert!(made.status.success(), "{}", text(&made));
     let refused = parallax(dir, &["verify", "--genesis", "other/genesis.json", "proof.json"]);
     assert!(!refused.status.success(), "a proof of one chain must not hold on another");
@@ -140,7 +145,8 @@ fn a_port_in_use_is_named_and_nothing_is_left_running() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = parallax(dir.path(), &["localnet", "up", "--dir", "net", "--base-port", &port]);
+    let output =
+        parallax(dir.path(), &["localnet", "up", "--dir", "net", "--paratimes", "scheduler", "--base-port", &port]);
     let shown = text(&output);
     assert!(!output.status.success(), "{shown}");
     assert!(shown.contains(&port) && shown.contains("--base-port"), "{shown}");

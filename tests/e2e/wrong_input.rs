@@ -4,7 +4,7 @@ use crate::network::{Net, url};
 use crate::turn;
 use parallax_consensus_app::tx::{Call, Transaction, TxBody};
 use parallax_genesis::AccountKey;
-use parallax_localnet::Plan;
+use parallax_localnet::{ParaTimeKind, Plan};
 use parallax_node::client::SchedulerClient;
 use parallax_primitives::{Address, Amount, ChainContext, Digest, Domain, Gas, KeyId, Nonce};
 use parallax_rpc::types::AccountView;
@@ -27,7 +27,7 @@ fn wrong_transactions_and_ciphertexts_are_refused_with_their_reason_and_change_n
         let plan = Plan::load(&dir.path().join("net")).unwrap().unwrap();
         let keys: Vec<AccountKey> = plan.accounts.iter().take(3).map(|a| a.load().unwrap()).collect();
         consensus(&url(&shown, "validator-1"), &keys).await;
-        telemetry(&url(&shown, "compute-0"), &plan.keys, &keys).await;
+        telemetry(&url(&shown, "compute-0"), plan.keys(ParaTimeKind::Scheduler).unwrap(), &keys).await;
     });
 }
 

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use eyre::{Result, eyre};
 use parallax_genesis::GenesisDocument;
-use parallax_localnet::cli::FixtureArgs;
-use parallax_localnet::{Fixture, Localnet, StartOptions};
+use parallax_localnet::cli::{FixtureArgs, ParaTimeArgs};
+use parallax_localnet::{Localnet, StartOptions};
 use parallax_primitives::ParaTimeId;
 use parallax_runtime::ParaTime;
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
+    paratimes: ParaTimeArgs,
+    #[command(flatten)]
     fixture: FixtureArgs,
 }
 
@@ -38,7 +40,8 @@ impl GenesisCommand {
         match self {
             Self::Init(args) => {
                 let options = StartOptions::new(&args.out)?;
-                let plan = super::runtime(1)?.block_on(Localnet::prepare(&Fixture::from(&args.fixture), &options))?;
+                let plan =
+                    super::runtime(1)?.block_on(Localnet::prepare(&args.paratimes.of(&args.fixture), &options))?;
                 println!("chain {} in {}", plan.chain, plan.genesis().display());
                 for node in &plan.nodes {
                     println!("parallax node run --home {}", node.home.display());

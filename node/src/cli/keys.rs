@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use eyre::Result;
 use parallax_fhe::{BackendKind, Manifest};
 use parallax_genesis::{AccountKey, NodeKeys};
-use parallax_localnet::KeySet;
+use parallax_localnet::{KeySet, ParaTimeKind};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +31,9 @@ pub(super) struct FheArgs {
     /// Directory of the cache [default: ~/.cache/parallax/keys, or $PARALLAX_KEYS]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// The ParaTime whose key set it is: scheduler or evm
+    #[arg(long, value_name = "KIND", default_value_t = ParaTimeKind::Scheduler)]
+    paratime: ParaTimeKind,
 }
 
 impl KeysCommand {
@@ -52,7 +55,7 @@ impl KeysCommand {
                 println!("address {}\nkey     {}", key.address(), key.public());
             }
             Self::Fhe(args) => {
-                let set = KeySet::obtain(args.cache.as_deref(), BackendKind::default())?;
+                let set = KeySet::obtain(args.cache.as_deref(), args.paratime, BackendKind::default())?;
                 let manifest = Manifest::load(&set.dir)?;
                 println!(
                     "key id    {}\norigin    {}\ndirectory {}",

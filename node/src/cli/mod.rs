@@ -20,9 +20,9 @@ use eyre::{Result, bail, eyre};
 use parallax_consensus_app::tx::Role;
 use parallax_fhe::TfheClientCipher;
 use parallax_genesis::AccountKey;
-use parallax_localnet::Plan;
 use parallax_localnet::cli::LocalnetCommand;
 use parallax_localnet::localnet::DEFAULT_DIR;
+use parallax_localnet::{ParaTimeKind, Plan};
 use parallax_rpc::Client;
 use parallax_scheduler::cluster::Models;
 use parallax_worker::Fault;
@@ -166,9 +166,12 @@ impl EncryptionArgs {
     fn cipher(&self, client: &SchedulerClient) -> Result<Arc<TfheClientCipher>> {
         let dir = match &self.keys {
             Some(dir) => dir.clone(),
-            None => Plan::load(Path::new(DEFAULT_DIR))?.map(|plan| plan.keys).ok_or_else(|| {
-                eyre!("there is no localnet in {DEFAULT_DIR}; give --keys the directory of the ParaTime's key set")
-            })?,
+            None => {
+                let plan = Plan::load(Path::new(DEFAULT_DIR))?.ok_or_else(|| {
+                    eyre!("there is no localnet in {DEFAULT_DIR}; give --keys the directory of the ParaTime's key set")
+                })?;
+                plan.keys(ParaTimeKind::Scheduler)?.to_owned()
+            }
         };
         Ok(Arc::new(client.cipher(&dir)?))
     }

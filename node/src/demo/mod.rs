@@ -13,7 +13,7 @@ use eyre::{Result, WrapErr as _, eyre};
 use indicatif::{ProgressBar, ProgressStyle};
 use parallax_consensus_app::tx::Role;
 use parallax_localnet::cli::{FixtureArgs, print_notice};
-use parallax_localnet::{FaultSpec, Fixture, Localnet, Running, StartOptions};
+use parallax_localnet::{FaultSpec, Fixture, Localnet, ParaTimeKind, Running, StartOptions};
 use parallax_rpc::Client;
 use parallax_scheduler::{cluster as machines, openb};
 use std::path::{Path, PathBuf};
@@ -150,7 +150,7 @@ async fn drive(
     let kms = endpoints(plan, Role::KeyManager);
     let kms = kms.first().ok_or_else(|| eyre!("the localnet has no key manager"))?;
     let client = SchedulerClient::connect_any(&endpoints(plan, Role::Compute)).await?;
-    let cipher = Arc::new(client.cipher(&plan.keys)?);
+    let cipher = Arc::new(client.cipher(plan.keys(ParaTimeKind::Scheduler)?)?);
     let accounts = plan.accounts.iter().map(parallax_localnet::Account::load).collect::<Result<Vec<_>, _>>()?;
 
     let mut cluster = Cluster::new(client, Client::new(kms)?, cipher, accounts, nodes)?;

@@ -15,6 +15,7 @@ use parallax_consensus_app::genesis::ParaTimeDescriptor;
 use parallax_consensus_app::tx::Role;
 use parallax_consensus_app::{registry, rounds};
 use parallax_consensus_engine::Tip;
+use parallax_evm::EvmParaTime;
 use parallax_fhe::{BackendKind, EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
@@ -152,8 +153,6 @@ pub struct Parts<'a> {
     pub network: &'a Handle,
     /// The node's consensus key.
     pub key: &'a SecretKey,
-    /// The directory of the key set.
-    pub keys: &'a Path,
     /// What its ParaTimes share for FHE.
     pub fhe: &'a Arc<FheResources>,
     /// A fault, on a localnet.
@@ -167,8 +166,10 @@ pub struct Parts<'a> {
 pub fn program(kind: &str, id: ParaTimeId) -> Result<Arc<dyn ParaTime>> {
     match kind {
         parallax_scheduler::KIND => Ok(Arc::new(Scheduler::new(id))),
+        parallax_evm::KIND => Ok(Arc::new(EvmParaTime::new(id))),
         other => {
-            bail!("this node has no program of kind {other:?} for ParaTime {id}; it has: {}", parallax_scheduler::KIND)
+            let known = [parallax_scheduler::KIND, parallax_evm::KIND].join(" and ");
+            bail!("this node has no program of kind {other:?} for ParaTime {id}; it has {known}")
         }
     }
 }
@@ -237,7 +238,7 @@ fn init_state(
     Ok(())
 }
 
-/// Starts a ParaTime: state, keys, worker, gossip. What runs for as long as the node does is one of `tasks`.
+/// Starts a ParaTime: state, keys from their directory, worker, gossip. What runs for as long as the node does is one of `tasks`.
 ///
 /// # Errors
 /// [`Refused`] if this machine or its keys do not fit the ParaTime; otherwise if its state or keys cannot be read.
@@ -245,6 +246,7 @@ pub async fn start(
     parts: &Parts<'_>,
     descriptor: &ParaTimeDescriptor,
     genesis: &ParaTimeGenesis,
+    keys: &Path,
     tip: watch::Receiver<Tip>,
     tasks: &mut Tasks,
 ) -> Result<Arc<ParaTimeHost>> {
@@ -252,7 +254,7 @@ pub async fn start(
     let program = program(&descriptor.kind, id)?;
     init_state(parts, descriptor, genesis, program.as_ref())?;
     let (mut backend, manifest) = {
-        let (fhe, keys) = (Arc::clone(parts.fhe), parts.keys.to_owned());
+        let (fhe, keys) = (Arc::clone(parts.fhe), keys.to_owned());
         let (descriptor, genesis) = (descriptor.clone(), genesis.clone());
         // Away from the threads that also have to notice that the node is asked to end.
         tokio::task::spawn_blocking(move || backend(&fhe, &keys, &descriptor, &genesis)).await??

@@ -1,7 +1,7 @@
 //! Key sets on disk, made once for each specification and found again.
 //!
-//! Under one root there is a directory for each specification (library version, parameters, plan, options, format, and
-//! the program of the known answers). It appears by a rename when it is complete, so a directory that exists is whole; a lock file makes a second process
+//! Under one root there is a directory for each specification (library version, parameters, plan, options, format, the
+//! program of the known answers) and label: key sets of one specification that must not be one have labels. It appears by a rename when it is complete, so a directory that exists is whole; a lock file makes a second process
 //! wait for the first and use its result.
 
 use crate::keys::{GenerateOptions, KeyError, MANIFEST_FILE, Manifest, Progress, Stage, generate, known_answers};
@@ -23,8 +23,8 @@ pub fn default_root() -> Option<PathBuf> {
     std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/parallax/keys"))
 }
 
-/// The name of the directory for a specification.
-fn directory_name(options: GenerateOptions) -> String {
+/// The name of the directory for a specification and a label; the empty label is none.
+fn directory_name(label: &str, options: GenerateOptions) -> String {
     // A key set whose answers are to other operations than this version's is of no use to it.
     let answers = known_answers::program_digest().map_or_else(|e| e.to_string(), |digest| digest.to_string());
     let specification = format!(
@@ -32,10 +32,11 @@ fn directory_name(options: GenerateOptions) -> String {
         FftPlan::Dif16,
         options.squashing
     );
+    let specification = if label.is_empty() { specification } else { format!("{specification}, label {label}") };
     blake3::hash(specification.as_bytes()).to_hex()[..16].to_owned()
 }
 
-/// The key set for these options: from the cache, or made now. Returns its manifest and directory. The parts are
+/// The key set without a label for these options: from the cache, or made now. Returns its manifest and directory. The parts are
 /// verified by whoever loads them; here only their lengths are looked at.
 ///
 /// # Errors
@@ -45,18 +46,33 @@ pub fn key_set(
     options: GenerateOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<(Manifest, PathBuf), KeyError> {
-    key_set_with(root, options, progress, &generate)
+    key_set_with(root, "", options, progress, &generate)
+}
+
+/// The key set that bears a label. Another label, another key: a key set belongs to one ParaTime, and where one cache
+/// serves several ParaTimes, each has its own.
+///
+/// # Errors
+/// As for [`key_set`].
+pub fn labelled_key_set(
+    root: &Path,
+    label: &str,
+    options: GenerateOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<(Manifest, PathBuf), KeyError> {
+    key_set_with(root, label, options, progress, &generate)
 }
 
 type Generate<'a> = &'a dyn Fn(&Path, GenerateOptions, &dyn Fn(Progress)) -> Result<Manifest, KeyError>;
 
 fn key_set_with(
     root: &Path,
+    label: &str,
     options: GenerateOptions,
     progress: &dyn Fn(Progress),
     generate: Generate<'_>,
 ) -> Result<(Manifest, PathBuf), KeyError> {
-    let name = directory_name(options);
+    let name = directory_name(label, options);
     let dir = root.join(&name);
     if let Some(found) = find(&dir)? {
         return Ok((found, dir));
@@ -143,7 +159,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(200));
             fake(dir)
         };
-        let call = || key_set_with(root.path(), GenerateOptions::default(), &|_| {}, &slow).unwrap();
+        let call = || key_set_with(root.path(), "", GenerateOptions::default(), &|_| {}, &slow).unwrap();
         let (a, b) = std::thread::scope(|s| {
             let (a, b) = (s.spawn(call), s.spawn(call));
             (a.join().unwrap(), b.join().unwrap())
@@ -155,20 +171,30 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_behind_is_replaced() {
         let root = tempfile::tempdir().unwrap();
-        let left = root.path().join(format!("{}.unfinished", directory_name(GenerateOptions::default())));
+        let left = root.path().join(format!("{}.unfinished", directory_name("", GenerateOptions::default())));
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join("half"), b"x").unwrap();
         let quick = |dir: &Path, _: GenerateOptions, _: &dyn Fn(Progress)| fake(dir);
-        let (_, dir) = key_set_with(root.path(), GenerateOptions::default(), &|_| {}, &quick).unwrap();
+        let (_, dir) = key_set_with(root.path(), "", GenerateOptions::default(), &|_| {}, &quick).unwrap();
         assert!(!left.exists() && !dir.join("half").exists());
         std::fs::write(dir.join(Role::Crs.file_name()), b"cr").unwrap();
-        let error = key_set_with(root.path(), GenerateOptions::default(), &|_| {}, &quick).unwrap_err().to_string();
+        let error = key_set_with(root.path(), "", GenerateOptions::default(), &|_| {}, &quick).unwrap_err().to_string();
         assert!(error.contains("crs.bin is 2 bytes long"), "{error}");
     }
 
     #[test]
     fn options_have_directories_of_their_own() {
         let plain = GenerateOptions { squashing: false };
-        assert_ne!(directory_name(plain), directory_name(GenerateOptions { squashing: true }));
+        assert_ne!(directory_name("", plain), directory_name("", GenerateOptions { squashing: true }));
+    }
+
+    #[test]
+    fn labels_have_key_sets_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let quick = |dir: &Path, _: GenerateOptions, _: &dyn Fn(Progress)| fake(dir);
+        let of = |label: &str| key_set_with(root.path(), label, GenerateOptions::default(), &|_| {}, &quick).unwrap().1;
+        let dirs = [of(""), of("evm"), of("other")];
+        assert_eq!(dirs.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+        assert_eq!(of("evm"), dirs[1]);
     }
 }
