@@ -8,15 +8,17 @@ use crate::state::{Fault, Reader};
 use crate::transaction::Transaction;
 use parallax_runtime::RoundContext;
 use parallax_state::StateView;
-use revm::ExecuteEvm;
 use revm::context::transaction::AccessList;
 use revm::context::{BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, TxEnv};
 use revm::context_interface::result::{EVMError, InvalidTransaction, ResultAndState};
 use revm::handler::instructions::EthInstructions;
 use revm::handler::{EthFrame, PrecompileProvider};
+use revm::inspector::Inspector;
 use revm::interpreter::InterpreterResult;
+use revm::interpreter::interpreter::EthInterpreter;
 use revm::primitives::hardfork::SpecId;
 use revm::primitives::{Address, B256, Bytes, TxKind, U256};
+use revm::{ExecuteEvm, InspectEvm};
 
 /// The rules of the EVM.
 pub const SPEC: SpecId = SpecId::CANCUN;
@@ -46,6 +48,16 @@ impl BlockContext {
         }
     }
 
+    /// A block that was executed.
+    pub(crate) fn of(block: &BlockRecord) -> Self {
+        Self {
+            number: block.header.number,
+            timestamp: block.header.timestamp,
+            parent: B256::from(block.header.parent),
+            randomness: B256::from(block.header.randomness),
+        }
+    }
+
     /// The block that comes after `head` as far as that is known without a round: for calls.
     pub(crate) fn pending(head: &BlockRecord, clock: &Clock) -> Self {
         Self {
@@ -56,7 +68,7 @@ impl BlockContext {
         }
     }
 
-    fn env(&self, params: &Params) -> BlockEnv {
+    pub(crate) fn env(&self, params: &Params) -> BlockEnv {
         let mut env = BlockEnv {
             number: U256::from(self.number),
             beneficiary: ours(&params.fee_recipient),
@@ -76,8 +88,11 @@ impl BlockContext {
 /// What came of a transaction.
 pub(crate) type Outcome = Result<ResultAndState, EVMError<Fault, InvalidTransaction>>;
 
+/// The EVM with what else than code there is to be called, and who watches.
+type Machine<'a, P, I> = Evm<Live<'a>, I, EthInstructions<EthInterpreter, Live<'a>>, P, EthFrame<EthInterpreter>>;
+
 /// What runs under a state, with what else than code there is to be called.
-type Live<'a> = Context<BlockEnv, TxEnv, CfgEnv, Reader<'a>, Journal<Reader<'a>>, ()>;
+pub(crate) type Live<'a> = Context<BlockEnv, TxEnv, CfgEnv, Reader<'a>, Journal<Reader<'a>>, ()>;
 
 fn run(view: &dyn StateView, params: &Params, block: &BlockContext, cfg: CfgEnv, tx: TxEnv) -> Outcome {
     run_with(view, params, block, cfg, tx, Hosts::new(SPEC))
@@ -95,17 +110,41 @@ pub(crate) fn run_with<'a, P>(
 where
     P: PrecompileProvider<Live<'a>, Output = InterpreterResult>,
 {
+    machine(view, params, block, cfg, precompiles, ()).transact(tx)
+}
+
+/// The EVM on a state, before anything has run.
+fn machine<'a, P, I>(
+    view: &'a dyn StateView,
+    params: &Params,
+    block: &BlockContext,
+    cfg: CfgEnv,
+    precompiles: P,
+    inspector: I,
+) -> Machine<'a, P, I> {
     let reader = Reader::new(view, block.number, block.parent);
     let context: Live<'a> = Context::new(reader, SPEC);
-    let context = context.with_cfg(cfg).with_block(block.env(params));
-    let mut evm = Evm {
-        ctx: context,
-        inspector: (),
+    Evm {
+        ctx: context.with_cfg(cfg).with_block(block.env(params)),
+        inspector,
         instruction: EthInstructions::new_mainnet_with_spec(SPEC),
         precompiles,
-        frame_stack: FrameStack::<EthFrame>::new_prealloc(8),
-    };
-    evm.transact(tx)
+        frame_stack: FrameStack::new_prealloc(8),
+    }
+}
+
+/// Runs a transaction under the eyes of an inspector, which sees calls of host contracts as calls.
+pub(crate) fn inspect<'a, I>(
+    view: &'a dyn StateView,
+    params: &Params,
+    block: &BlockContext,
+    (cfg, tx): (CfgEnv, TxEnv),
+    inspector: &mut I,
+) -> Outcome
+where
+    I: Inspector<Live<'a>, EthInterpreter>,
+{
+    machine(view, params, block, cfg, Hosts::new(SPEC), inspector).inspect_tx(tx)
 }
 
 pub(crate) fn config(params: &Params) -> CfgEnv {
@@ -116,9 +155,15 @@ pub(crate) fn config(params: &Params) -> CfgEnv {
 
 /// Executes a transaction on a state. One that nobody signed may be in the name of a contract.
 pub(crate) fn execute(view: &dyn StateView, params: &Params, block: &BlockContext, tx: &Transaction) -> Outcome {
+    let (cfg, env) = envelope(params, tx);
+    run(view, params, block, cfg, env)
+}
+
+/// How a transaction is executed.
+pub(crate) fn envelope(params: &Params, tx: &Transaction) -> (CfgEnv, TxEnv) {
     let mut cfg = config(params);
     cfg.disable_eip3607 = !tx.is_signed();
-    run(view, params, block, cfg, tx.env(params.chain_id))
+    (cfg, tx.env(params.chain_id))
 }
 
 /// A call that changes nothing, as `eth_call` and `eth_estimateGas` make it.
@@ -140,6 +185,12 @@ pub struct Call {
 
 /// Makes a call. Nonce, fees and the kind of the caller do not matter.
 pub(crate) fn call(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Outcome {
+    let (free, cfg, tx) = call_of(params, call);
+    run(view, &free, block, cfg, tx)
+}
+
+/// The rules for a call, and how it is made.
+pub(crate) fn call_of(params: &Params, call: &Call) -> (Params, CfgEnv, TxEnv) {
     let mut cfg = config(params);
     cfg.disable_nonce_check = true;
     cfg.disable_eip3607 = true;
@@ -156,6 +207,5 @@ pub(crate) fn call(view: &dyn StateView, params: &Params, block: &BlockContext, 
         access_list: call.access_list.clone(),
         ..TxEnv::default()
     };
-    let free = Params { base_fee: 0, ..params.clone() };
-    run(view, &free, block, cfg, tx)
+    (Params { base_fee: 0, ..params.clone() }, cfg, tx)
 }

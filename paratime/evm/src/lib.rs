@@ -55,7 +55,7 @@
 //! - The service that attests inputs with the attesters' key, and the client that encrypts and submits them.
 //! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
 //! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about states ([`eth`]): sending,
-//!   filters, subscriptions, traces.
+//!   filters, subscriptions, and tracers in JavaScript.
 //! - The contract `ProtocolConfig`, which later versions of the published contracts have.
 //! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
 //! - An end to old receipts and ciphertexts: nothing is pruned.

@@ -28,7 +28,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::MAX_VALUE_BYTES;
 use parallax_primitives::{decode, encode};
 use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
-use revm::database_interface::{DBErrorMarker, Database};
+use revm::database_interface::{DBErrorMarker, Database, DatabaseRef};
 use revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
 use revm::state::{AccountInfo, Bytecode, EvmState};
 
@@ -308,6 +308,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(view: &'a dyn StateView, number: u64, previous: B256) -> Self {
         Self { view, number, previous }
     }
+
+    fn again(&self) -> Self {
+        Self::new(self.view, self.number, self.previous)
+    }
 }
 
 impl Database for Reader<'_> {
@@ -330,6 +334,27 @@ impl Database for Reader<'_> {
             return Ok(self.previous);
         }
         Ok(block(self.view, number)?.map_or(B256::ZERO, |block| B256::from(block.hash)))
+    }
+}
+
+/// The same without a claim to be the only reader, for tracers.
+impl DatabaseRef for Reader<'_> {
+    type Error = Fault;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, Fault> {
+        self.again().basic(address)
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, Fault> {
+        self.again().code_by_hash(hash)
+    }
+
+    fn storage_ref(&self, address: Address, index: U256) -> Result<U256, Fault> {
+        self.again().storage(address, index)
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, Fault> {
+        self.again().block_hash(number)
     }
 }
 

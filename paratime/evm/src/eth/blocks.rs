@@ -8,6 +8,7 @@ use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_state::StateView;
+use revm::context::transaction::{AccessList, AccessListItem};
 use revm::primitives::{Address, B256, hex};
 use serde_json::{Value as Json, json};
 
@@ -225,10 +226,7 @@ fn ethereum_json(tx: &Transaction, chain_id: u64) -> Json {
     });
     let Some(fields) = out.as_object_mut() else { return Json::Null };
     if tx.kind > 0 {
-        let item =
-            |(address, keys): (Address, Vec<String>)| json!({ "address": address.to_string(), "storageKeys": keys });
-        let list = tx.access_list.0.iter().map(|i| (i.address, i.storage_keys.iter().map(B256::to_string).collect()));
-        fields.insert("accessList".to_owned(), list.map(item).collect());
+        fields.insert("accessList".to_owned(), access_list_json(&tx.access_list));
         fields.insert("yParity".to_owned(), json!(quantity(parity)));
     }
     if let Some(priority) = tx.max_priority_fee {
@@ -236,6 +234,14 @@ fn ethereum_json(tx: &Transaction, chain_id: u64) -> Json {
         fields.insert("maxPriorityFeePerGas".to_owned(), json!(quantity(priority)));
     }
     out
+}
+
+pub(super) fn access_list_json(list: &AccessList) -> Json {
+    let item = |item: &AccessListItem| {
+        let keys: Vec<String> = item.storage_keys.iter().map(B256::to_string).collect();
+        json!({ "address": item.address.to_string(), "storageKeys": keys })
+    };
+    list.0.iter().map(item).collect()
 }
 
 fn receipt_by_hash(view: &dyn StateView, params: &Params, hash: &B256) -> Answer {

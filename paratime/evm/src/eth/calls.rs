@@ -1,5 +1,6 @@
 //! `eth_call` and `eth_estimateGas`, on any state that is kept, with overrides of it.
 
+use super::blocks::access_list_json;
 use super::given::{field, number, optional, optional_number, parsed, small};
 use super::{Answer, Error, Question, quantity};
 use crate::evm::{self, BlockContext, Call};
@@ -10,6 +11,7 @@ use revm::context::transaction::{AccessList, AccessListItem};
 use revm::context_interface::result::{EVMError, ExecutionResult};
 use revm::primitives::{Address, B256, Bytes, U256};
 use revm::state::Bytecode;
+use revm_inspectors::access_list::AccessListInspector;
 use serde_json::{Map, Value as Json, json};
 
 /// Most accounts that a call may override, and most slots of each.
@@ -23,10 +25,11 @@ impl Question<'_> {
         let params = state::params(&view)?;
         let mut block = BlockContext::pending(&past.block, &state::clock(&view)?);
         override_block(&mut block, self.parameter(3))?;
-        if method == "eth_call" {
-            return Ok(json!(made(&view, &params, &block, &call)?.0.to_string()));
+        match method {
+            "eth_call" => Ok(json!(made(&view, &params, &block, &call)?.0.to_string())),
+            "eth_createAccessList" => touched(&view, &params, &block, &call),
+            _ => Ok(json!(quantity(estimate(&view, &params, &block, &call)?))),
         }
-        Ok(json!(quantity(estimate(&view, &params, &block, &call)?)))
     }
 }
 
@@ -137,6 +140,23 @@ fn made(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call
             Err(Error { code: 3, message, data: Some(output.to_string()) })
         }
         ExecutionResult::Halt { reason, .. } => Err(Error::server(format!("execution stopped: {reason:?}"))),
+    }
+}
+
+/// What a call touches beyond its ends, and the gas that it uses if it announces that.
+fn touched(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Answer {
+    let (free, cfg, tx) = evm::call_of(params, call);
+    let mut inspector = AccessListInspector::new(call.access_list.clone());
+    match evm::inspect(view, &free, block, (cfg, tx), &mut inspector) {
+        Ok(_) => {}
+        Err(EVMError::Database(fault)) => return Err(fault.0.into()),
+        Err(other) => return Err(Error::server(other.to_string())),
+    }
+    let access_list = inspector.into_access_list();
+    let list = access_list_json(&access_list);
+    match made(view, params, block, &Call { access_list, ..call.clone() }) {
+        Ok((_, gas)) => Ok(json!({ "accessList": list, "gasUsed": quantity(gas) })),
+        Err(error) => Ok(json!({ "accessList": list, "gasUsed": "0x0", "error": error.message })),
     }
 }
 

@@ -18,10 +18,12 @@ mod calls;
 mod chain;
 pub(crate) mod given;
 mod logs;
+mod trace;
 
 pub use blocks::header;
 pub use chain::{Chain, Newest};
 pub use logs::{LogFilter, MAX_LOG_BLOCKS, MAX_LOGS, logs_of};
+pub use trace::{MAX_RECORDED_BYTES, MAX_VALUES};
 
 use crate::params::Params;
 use crate::receipt::BlockRecord;
@@ -90,7 +92,7 @@ pub(crate) fn quantity(n: impl std::fmt::LowerHex) -> String {
 
 /// Whether a method is one of Ethereum's, for this module.
 pub fn is_method(method: &str) -> bool {
-    ["eth_", "net_", "web3_"].iter().any(|prefix| method.starts_with(prefix))
+    ["eth_", "net_", "web3_", "debug_"].iter().any(|prefix| method.starts_with(prefix))
 }
 
 /// Answers a method with what JSON-RPC puts under `result`.
@@ -149,7 +151,11 @@ impl<'a> Question<'a> {
             "eth_getBalance" | "eth_getTransactionCount" | "eth_getCode" | "eth_getStorageAt" | "eth_getProof" => {
                 self.account(method)
             }
-            "eth_call" | "eth_estimateGas" => self.called(method),
+            "eth_call" | "eth_estimateGas" | "eth_createAccessList" => self.called(method),
+            "debug_traceTransaction" => self.trace_transaction(),
+            "debug_traceBlockByNumber" => self.trace_block(self.block(self.parameter(0))?),
+            "debug_traceBlockByHash" => self.trace_block(self.block_by_hash(self.parameter(0))?),
+            "debug_traceCall" => self.trace_call(),
             _ => match self.history(method)? {
                 Some(answer) => Ok(answer),
                 None => Err(Error::no_method(method)),
@@ -236,6 +242,17 @@ impl<'a> Question<'a> {
             Some(view) => Ok(Past { view: Held::Own(view), round, block }),
             None => Err(self.forgotten(&block)),
         }
+    }
+
+    /// The state on which a block was executed.
+    fn before(&self, block: &BlockRecord) -> Result<Held<'a>, Error> {
+        let round = Round(block.header.base);
+        if state::round(self.newest)? == round.0 {
+            return Ok(Held::Lent(self.newest));
+        }
+        let number = block.header.number.saturating_sub(1);
+        let gone = || Error::server(format!("the state of block {number}, before this one, is no longer kept here"));
+        self.chain.after(round)?.map(Held::Own).ok_or_else(gone)
     }
 
     /// The block that a tag, a number, an object of EIP-1898 or nothing names.
