@@ -48,6 +48,7 @@ pub enum Domain {
     DecryptionRequest,
     DecryptionAnswer,
     DecryptionPermit,
+    EvmDecryptionRequest,
     Sealing,
     HostAcknowledgement,
     OwnerCountersignature,

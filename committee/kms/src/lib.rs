@@ -14,19 +14,24 @@
 //! decryptor*, which holds the whole key: [`designated`] is the one module that knows that, and the boundary at which
 //! a threshold protocol among several parties takes its place. Until then [`KeyManager::new`] refuses more than one.
 //!
+//! An [`EvmKeyManager`] does so for an EVM ParaTime, by Ethereum's signatures: it attests encrypted inputs and decrypts
+//! for contracts and users, on what the access control list of the EVM says ([`evm`]).
+//!
 //! Not here: fetching headers and ciphertexts, keeping the log, time. Pure: no I/O, no clock, no randomness of its own.
 //!
 //! Start with [`KeyManager`], then [`open_answer`].
 
 mod audit;
 pub mod designated;
+pub mod evm;
 mod manager;
 mod open;
 mod refusal;
 mod wire;
 
-pub use audit::{AuditEntry, AuditRecord, MAX_AUDIT_BYTES};
+pub use audit::{AuditEntry, AuditRecord, EvmAuditEntry, EvmRequest, MAX_AUDIT_BYTES};
+pub use evm::{Attestation, EvmKeyManager, Granted, PublicDecryption};
 pub use manager::{KeyManager, MAX_BLOCKS, MAX_PROOF_AGE, MAX_REMEMBERED, SetupError};
-pub use open::{OpenError, open_answer, read_public};
-pub use refusal::Refusal;
+pub use open::{OpenError, open_answer, open_evm_answer, read_public};
+pub use refusal::{Refusal, Role};
 pub use wire::{DecryptionRequest, DecryptionResponse, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES};

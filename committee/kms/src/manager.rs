@@ -2,7 +2,7 @@
 
 use crate::designated;
 use crate::refusal::Refusal;
-use parallax_consensus_app::light::{HeaderVerifier, LightClient, ProofBundle, Verified};
+use parallax_consensus_app::light::{HeaderVerifier, LightClient, ProofBundle, ProofSet, Verified, VerifiedSet};
 use parallax_primitives::limits::{MAX_BLOB_BYTES, MAX_VALUE_BYTES};
 use parallax_primitives::{
     Address, ChainContext, Digest, Height, KeyId, ParaTimeId, PublicKey, Round, SecretKey, decode, encode, seal,
@@ -47,13 +47,23 @@ pub enum SetupError {
         /// The key at hand.
         key: PublicKey,
     },
+    /// The genesis parameters of an EVM ParaTime do not name the node's Ethereum address.
+    #[error(
+        "the EVM's parameter {list} has no signer {address}, which is this node's Ethereum address; use the key of that node"
+    )]
+    NotASigner {
+        /// The node's address.
+        address: Address,
+        /// The parameter.
+        list: &'static str,
+    },
     /// No secret key, or one twice.
     #[error("a key manager needs one decryptor for each key id, at least one")]
     Keys,
 }
 
 /// What names an answer: the ciphertext, and the permit (zero for a public one).
-type Request = (Digest, Digest);
+pub(crate) type Request = (Digest, Digest);
 
 /// The key manager of one ParaTime at one node.
 pub struct KeyManager {
@@ -113,6 +123,15 @@ impl KeyManager {
     /// The ParaTime that it serves.
     pub fn paratime(&self) -> ParaTimeId {
         self.paratime
+    }
+
+    pub(crate) fn chain(&self) -> ChainContext {
+        self.chain
+    }
+
+    /// The answer that was given to a request, as far as it is remembered.
+    pub(crate) fn remembered(&self, request: &Request) -> Option<&SignedAnswer> {
+        self.remembered.get(request)
     }
 
     /// The newest round that a verified proof was of. Proofs of older rounds are refused from then on, so that a grant
@@ -202,11 +221,24 @@ impl KeyManager {
 
     /// What a bundle proves, if it proves something of this ParaTime and lately.
     fn proven(&mut self, light: &LightClient, bundle: &ProofBundle) -> Result<Verified, Refusal> {
-        if light.chain() != self.chain {
-            // A light client of another chain would vouch for that chain's headers.
-            return Err(Refusal::Unavailable);
-        }
-        let verified = bundle.verify(light)?;
+        let verified = bundle.verify(self.ours(light)?)?;
+        self.fresh(light, &verified)?;
+        Ok(verified)
+    }
+
+    /// What a set proves, and where, if it proves something of this ParaTime and lately.
+    pub(crate) fn proven_set(&mut self, light: &LightClient, set: &ProofSet) -> Result<(VerifiedSet, Place), Refusal> {
+        let verified = set.verify(self.ours(light)?)?;
+        self.fresh(light, &verified.first)?;
+        Ok((verified, Place::of(set.bundle())?))
+    }
+
+    /// A light client of another chain would vouch for that chain's headers.
+    fn ours<'a>(&self, light: &'a LightClient) -> Result<&'a LightClient, Refusal> {
+        if light.chain() == self.chain { Ok(light) } else { Err(Refusal::Unavailable) }
+    }
+
+    fn fresh(&mut self, light: &LightClient, verified: &Verified) -> Result<(), Refusal> {
         let Some((_, round)) = verified.paratime.filter(|(id, _)| *id == self.paratime) else {
             return Err(Refusal::OtherParaTime { ours: self.paratime });
         };
@@ -220,11 +252,11 @@ impl KeyManager {
             return Err(Refusal::Stale { proven: finalised, current: self.newest.1 });
         }
         self.newest = (round, finalised);
-        Ok(verified)
+        Ok(())
     }
 
     /// Decrypts bytes whose digest is the granted one.
-    fn decrypt(&self, reference: &CipherRef, cipher: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    pub(crate) fn decrypt(&self, reference: &CipherRef, cipher: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let (blocks, bytes) = (reference.blocks, cipher.len());
         if blocks == 0 || blocks > MAX_BLOCKS || bytes > MAX_BLOB_BYTES {
             return Err(Refusal::Size { blocks, bytes });
@@ -233,7 +265,7 @@ impl KeyManager {
         designated::decrypt(decryptor.as_ref(), reference, cipher)
     }
 
-    fn sign(&self, grant: &Grant, request: Digest, place: Place, payload: Payload) -> SignedAnswer {
+    pub(crate) fn sign(&self, grant: &Grant, request: Digest, place: Place, payload: Payload) -> SignedAnswer {
         let answer = Answer {
             paratime: self.paratime,
             key_id: grant.cipher.key_id,
@@ -253,7 +285,7 @@ impl KeyManager {
         SignedAnswer::sign(answer, self.chain, &self.key)
     }
 
-    fn remember(&mut self, request: Request, answer: SignedAnswer) -> SignedAnswer {
+    pub(crate) fn remember(&mut self, request: Request, answer: SignedAnswer) -> SignedAnswer {
         if self.remembered.insert(request, answer.clone()).is_none() {
             self.order.push_back(request);
         }
@@ -274,11 +306,11 @@ fn public_cipher(key: &[u8]) -> Option<Digest> {
 
 /// Where a verified bundle shows its value: the answer names it, so that whoever sees the answer later can look at the
 /// same state.
-#[derive(Clone, Copy)]
-struct Place {
-    height: Height,
-    round: Round,
-    state_root: Digest,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) height: Height,
+    pub(crate) round: Round,
+    pub(crate) state_root: Digest,
 }
 
 impl Place {
@@ -305,7 +337,7 @@ fn grant(verified: Verified, cipher: &Digest) -> Result<Grant, Refusal> {
 }
 
 /// The digest of the bytes, if it is the granted one.
-fn same_bytes(cipher: &[u8], granted: Digest) -> Result<Digest, Refusal> {
+pub(crate) fn same_bytes(cipher: &[u8], granted: Digest) -> Result<Digest, Refusal> {
     let given = blob_digest(cipher);
     if given == granted { Ok(given) } else { Err(Refusal::OtherCiphertext { given, granted }) }
 }

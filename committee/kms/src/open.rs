@@ -1,5 +1,6 @@
 //! The reader's side: from signed answers to the plaintext.
 
+use parallax_evm::permit::{Pair, SignedPermit as EvmPermit};
 use parallax_primitives::seal::{OpeningKey, SealError};
 use parallax_primitives::{ChainContext, Digest, ParaTimeId};
 use parallax_runtime::decryption::{Answer, KeyManagers, Payload, Permit, SignedAnswer, request_digest};
@@ -67,14 +68,45 @@ pub fn open_answer(
     let request = request_digest(permit);
     agreed(answers, managers, |answer| {
         check(answer, managers, chain, permit.paratime, permit.cipher, request)?;
-        let party = answer.answer.party;
-        match &answer.answer.payload {
-            Payload::Sealed(sealed) => {
-                opening.open(&request.0, sealed).map_err(|reason| OpenError::DoesNotOpen { party, reason })
-            }
-            Payload::Public(_) => Err(OpenError::OtherRequest { party, what: "kind of request" }),
-        }
+        unsealed(opening, answer, &request)
     })
+}
+
+/// The blocks of one value that a user asked an EVM ParaTime's key managers for: of `pair` in the request `permit`. Checks
+/// that `threshold + 1` of them signed equal answers to exactly this. `parallax_evm::decryption::word` makes a number of
+/// the blocks, which are wiped when dropped.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_evm_answer(
+    opening: &OpeningKey,
+    paratime: ParaTimeId,
+    permit: &EvmPermit,
+    pair: &Pair,
+    answers: &[SignedAnswer],
+    managers: &KeyManagers,
+    chain: ChainContext,
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let request = permit.request(chain, paratime, pair);
+    agreed(answers, managers, |answer| {
+        // Which ciphertext a handle has, the key managers say; that it is this handle's, they sign.
+        check(answer, managers, chain, paratime, answer.answer.cipher, request)?;
+        let party = answer.answer.party;
+        if answer.answer.subject != pair.handle {
+            return Err(OpenError::OtherRequest { party, what: "handle" });
+        }
+        unsealed(opening, answer, &request)
+    })
+}
+
+fn unsealed(opening: &OpeningKey, answer: &SignedAnswer, request: &Digest) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let party = answer.answer.party;
+    match &answer.answer.payload {
+        Payload::Sealed(sealed) => {
+            opening.open(&request.0, sealed).map_err(|reason| OpenError::DoesNotOpen { party, reason })
+        }
+        Payload::Public(_) => Err(OpenError::OtherRequest { party, what: "kind of request" }),
+    }
 }
 
 /// The blocks of a public decryption, which `threshold + 1` of the key managers signed.

@@ -3,20 +3,22 @@
 // Helpers outside #[test] functions too: a fixture that cannot be built is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod chain;
+
+use chain::{final_header, sign_header, tree, validators};
 use parallax_consensus_app::light::{LightClient, LightError, ParaTimeProof, ProofBundle, ProofBundleV1};
-use parallax_consensus_app::{CommitCertificate, Header, PrecommitMessage, Validator, ValidatorSet, keys, stored};
+use parallax_consensus_app::{keys, stored};
 use parallax_kms::{
     AuditRecord, DecryptionRequest, DecryptionResponse, KeyManager, MAX_BLOCKS, MAX_PROOF_AGE, MAX_REMEMBERED,
     OpenError, Refusal, SetupError, open_answer, read_public,
 };
-use parallax_memory_store::MemoryStore;
 use parallax_primitives::seal::{self, OpeningKey, SealingKey};
 use parallax_primitives::{Address, ChainContext, Digest, Epoch, Height, KeyId, ParaTimeId, Round, SecretKey, encode};
 use parallax_rounds::ParaTimeBlock;
 use parallax_runtime::access::{self, Grant};
 use parallax_runtime::decryption::{KeyManagers, Payload, Permit, SignedAnswer, SignedPermit};
 use parallax_runtime::{Decryptor, FheError};
-use parallax_state::{Batch, Changes, CipherRef, Database, Namespace, Value, blob_digest};
+use parallax_state::{CipherRef, Namespace, blob_digest};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -61,46 +63,8 @@ fn reference(bytes: &[u8], key_id: KeyId) -> CipherRef {
     CipherRef { key_id, blocks: u16::try_from(bytes.len() - 1).unwrap(), digest: blob_digest(bytes) }
 }
 
-fn validator() -> SecretKey {
-    SecretKey::from_seed([0x11; 32])
-}
-
-fn validators() -> ValidatorSet {
-    ValidatorSet { validators: vec![Validator { node: validator().public(), power: 1 }] }
-}
-
 fn light() -> LightClient {
     LightClient::genesis(CHAIN, validators(), 0).unwrap()
-}
-
-fn sign_header(header: Header, chain: ChainContext) -> (Header, CommitCertificate) {
-    let node = validator().public();
-    let value = header.hash();
-    let message = PrecommitMessage { chain, height: header.height, round: 0, value: Some(value), validator: node };
-    let signatures = vec![(node, validator().sign_raw(&message.signing_bytes().0))];
-    let certificate = CommitCertificate { height: header.height, round: 0, value, signatures };
-    (header, certificate)
-}
-
-fn final_header(app_hash: Digest, height: u64) -> Header {
-    Header {
-        height: Height(height),
-        parent: Digest::ZERO,
-        time_ms: height * 500,
-        proposer: validator().public(),
-        app_hash,
-        transactions_root: Digest::ZERO,
-        validators_hash: validators().hash(),
-        next_validators_hash: validators().hash(),
-    }
-}
-
-fn tree(ns: Namespace, writes: &[(Vec<u8>, Vec<u8>)]) -> parallax_state::Tree {
-    let tree = Database::open(Arc::new(MemoryStore::new())).unwrap().tree(ns);
-    let writes = writes.iter().map(|(k, v)| (k.clone(), Some(Value::Plain(v.clone())))).collect();
-    let prepared = tree.prepare(1, &Changes { writes, ..Changes::default() }).unwrap();
-    tree.commit(prepared, Batch::default()).unwrap();
-    tree
 }
 
 /// The proof of `key` in a state of `paratime` that holds `writes`.
@@ -578,16 +542,18 @@ fn the_log_tells_who_asked_for_what_and_what_came_of_it() {
     let (mut manager, _) = manager();
     let bundle = user_grant(reference(&bytes, KEY), &user_address());
     let outcome = ask(&mut manager, &permit(&bytes), &bundle, &bytes);
-    let AuditRecord::V1(entry) = AuditRecord::user(&permit(&bytes), Height(HEIGHT), &outcome);
-    assert_eq!((entry.requester, entry.cipher), (Some(user_address()), blob_digest(&bytes)));
-    assert!(entry.outcome.is_ok());
+    let entry = |record: &AuditRecord| match record {
+        AuditRecord::V1(entry) => entry.clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = entry(&AuditRecord::user(&permit(&bytes), Height(HEIGHT), &outcome));
+    assert_eq!((first.requester, first.cipher), (Some(user_address()), blob_digest(&bytes)));
+    assert!(first.outcome.is_ok());
     let refused = ask(&mut manager, &permit(&bytes), &bundle, &cipher(&[6]));
     let record = AuditRecord::user(&permit(&bytes), Height(HEIGHT), &refused);
-    let AuditRecord::V1(entry) = &record;
-    assert!(matches!(&entry.outcome, Err((10, text)) if text.starts_with("the ciphertext bytes hash to")));
-    assert_eq!(AuditRecord::decode(&record.encode()), Ok(record));
-    let AuditRecord::V1(entry) = AuditRecord::public(id(), Digest::ZERO, Height(1), &refused);
-    assert_eq!(entry.requester, None);
+    assert!(matches!(&entry(&record).outcome, Err((10, text)) if text.starts_with("the ciphertext bytes hash to")));
+    assert_eq!(AuditRecord::decode(&record.encode()), Ok(record.clone()));
+    assert_eq!(entry(&AuditRecord::public(id(), Digest::ZERO, Height(1), &refused)).requester, None);
 }
 
 #[test]

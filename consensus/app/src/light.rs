@@ -15,7 +15,12 @@
 //! There is no clock here; a caller that has one refuses trust that is too old with [`LightClient::is_stale`].
 //!
 //! A [`ProofBundle`] carries one state value with everything needed to check it. The header of height `h + 1` holds the
-//! state root after height `h`. A ParaTime's value hangs on the ParaTime block that the ledger holds for its round.
+//! state root after height `h`. A ParaTime's value hangs on the ParaTime block that the ledger holds for its round. A
+//! [`ProofSet`] carries several values of one state.
+
+mod set;
+
+pub use set::{MAX_SET_BYTES, MAX_SET_KEYS, ProofSet, ProofSetV1, VerifiedSet};
 
 use crate::block::{CommitCertificate, Header, PrecommitMessage, ValidatorSet};
 use crate::{keys, stored};

@@ -98,6 +98,11 @@ impl Input {
         Ok(Self { hash, sender, nonce, max_priority_fee, max_fee, gas_limit, contract, user, key, kinds, list })
     }
 
+    /// What its receipt keeps of it: type, contract and user, without the list. Whoever attests the values reads them there.
+    pub fn kept(&self) -> Vec<u8> {
+        [&[TYPE], self.contract.as_slice(), self.user.as_slice()].concat()
+    }
+
     /// What a unit of gas costs in a block with this base fee.
     pub fn effective_price(&self, base_fee: u64) -> u128 {
         self.max_fee.min(self.max_priority_fee.saturating_add(base_fee.into()))
@@ -154,6 +159,12 @@ impl Input {
         let handles = (self.kinds.len() as u64).saturating_mul(GAS_HANDLE);
         GAS_BASE.saturating_add(bytes).saturating_add(handles).saturating_add(fhe.0 / FHE_GAS_PER_GAS)
     }
+}
+
+/// Contract and user from what a receipt keeps of an input; `None` if it is the receipt of something else.
+pub fn kept(transaction: &[u8]) -> Option<(Address, Address)> {
+    let (contract, user) = transaction.strip_prefix(&[TYPE])?.split_first_chunk::<20>()?;
+    Some((Address::from(*contract), Address::from(<[u8; 20]>::try_from(user).ok()?)))
 }
 
 /// What a client's proof is bound to.

@@ -52,8 +52,7 @@
 //! makes no block unless it is told to.
 //!
 //! # What is not here yet
-//! - The service that attests inputs with the attesters' key, and the client that encrypts and submits them.
-//! - Answers of key managers to contracts (their signatures by EIP-712), user decryption by permit, delegation of it.
+//! - The client that encrypts and submits inputs.
 //! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about states ([`eth`]): sending,
 //!   filters, subscriptions, and tracers in JavaScript.
 //! - The contract `ProtocolConfig`, which later versions of the published contracts have.
@@ -82,6 +81,7 @@ pub mod input;
 pub mod journal;
 pub mod params;
 mod paratime;
+pub mod permit;
 mod query;
 pub mod receipt;
 mod round;

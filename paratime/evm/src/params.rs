@@ -59,7 +59,8 @@ impl Signers {
         Ok(())
     }
 
-    fn verifier(&self) -> Verifier {
+    /// As a verifier has them.
+    pub fn verifier(&self) -> Verifier {
         Verifier {
             contract: ours(&self.contract),
             chain_id: self.chain_id,

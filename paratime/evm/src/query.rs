@@ -52,7 +52,7 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
 fn receipt(view: &dyn StateView, hash: &B256) -> Result<Json, String> {
     let Some((number, index)) = state::place(view, hash).map_err(text)? else { return Ok(Json::Null) };
     let Some(found) = state::receipt(view, number, index).map_err(text)? else { return Ok(Json::Null) };
-    if found.transaction == [crate::input::TYPE] {
+    if crate::input::kept(&found.transaction).is_some() {
         return Ok(input_json(hash, &found, (number, index)));
     }
     let chain_id = state::params(view).map_err(text)?.chain_id;

@@ -47,7 +47,7 @@ pub enum Failure {
 /// What a transaction did, with the transaction.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct StoredReceipt {
-    /// The transaction's bytes.
+    /// The transaction's bytes; of an input what [`crate::input::Input::kept`] keeps.
     pub transaction: Vec<u8>,
     /// Who sent it.
     pub from: [u8; 20],

@@ -235,7 +235,7 @@ impl<'a> Round<'a> {
             }
             None => Ok(()),
         };
-        let bytes = [crate::input::TYPE];
+        let bytes = input.kept();
         if let Err(reason) = checked {
             let text = reason.to_string();
             return self.failed(tx, &bytes, (evm_gas, gas::PROOF), text).map(Ok);

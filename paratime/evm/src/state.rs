@@ -26,7 +26,7 @@ use crate::params::Params;
 use crate::receipt::{BlockRecord, StoredReceipt};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::MAX_VALUE_BYTES;
-use parallax_primitives::{decode, encode};
+use parallax_primitives::{DecodeError, decode, encode};
 use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
 use revm::database_interface::{DBErrorMarker, Database, DatabaseRef};
 use revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
@@ -94,7 +94,8 @@ fn impersonated_key(address: &Address) -> Vec<u8> {
     join(b"impersonated/", &[address.as_slice()])
 }
 
-fn tx_key(hash: &B256) -> Vec<u8> {
+/// The key of the place of a transaction.
+pub fn tx_key(hash: &B256) -> Vec<u8> {
     join(b"tx/", &[hash.as_slice()])
 }
 
@@ -116,11 +117,39 @@ fn plain(view: &dyn StateView, key: &[u8]) -> Result<Option<Vec<u8>>, StateError
     }
 }
 
+fn read<T: BorshDeserialize>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let Stored::V1(record) = decode("a state record", bytes, MAX_VALUE_BYTES)?;
+    Ok(record)
+}
+
+/// Block and index of a transaction from the value under [`tx_key`].
+///
+/// # Errors
+/// If the bytes are none.
+pub fn read_place(bytes: &[u8]) -> Result<(u64, u32), DecodeError> {
+    read(bytes)
+}
+
+/// A receipt from the value under [`receipt_key`].
+///
+/// # Errors
+/// If the bytes are none.
+pub fn read_receipt(bytes: &[u8]) -> Result<StoredReceipt, DecodeError> {
+    read(bytes)
+}
+
+/// A storage slot from the value under [`storage_key`]: zero if there is none; `None` if the bytes are no word.
+pub fn read_slot(value: Option<&Value>) -> Option<U256> {
+    match value {
+        None => Some(U256::ZERO),
+        Some(Value::Plain(bytes)) => Some(U256::from_be_bytes(<[u8; 32]>::try_from(bytes.as_slice()).ok()?)),
+        Some(Value::Cipher(_)) => None,
+    }
+}
+
 fn get<T: BorshDeserialize>(view: &dyn StateView, key: &[u8]) -> Result<Option<T>, StateError> {
     let Some(bytes) = plain(view, key)? else { return Ok(None) };
-    let Stored::V1(record) =
-        decode("a state record", &bytes, MAX_VALUE_BYTES).map_err(|e| corrupt(key, e.to_string()))?;
-    Ok(Some(record))
+    read(&bytes).map(Some).map_err(|e| corrupt(key, e.to_string()))
 }
 
 fn put<T: BorshSerialize>(state: &mut Overlay<'_>, key: Vec<u8>, record: &T) {
@@ -256,9 +285,7 @@ pub(crate) fn put_account(state: &mut Overlay<'_>, address: &Address, info: &Acc
 /// A storage slot; zero if it was never written.
 pub(crate) fn slot(view: &dyn StateView, address: &Address, slot: &U256) -> Result<U256, StateError> {
     let key = storage_key(address, slot);
-    let Some(bytes) = plain(view, &key)? else { return Ok(U256::ZERO) };
-    let word: [u8; 32] = bytes.try_into().map_err(|_| corrupt(&key, "it is not a word"))?;
-    Ok(U256::from_be_bytes(word))
+    read_slot(view.get(&key)?.as_ref()).ok_or_else(|| corrupt(&key, "it is not a word"))
 }
 
 pub(crate) fn put_slot(state: &mut Overlay<'_>, address: &Address, slot: &U256, value: U256) {

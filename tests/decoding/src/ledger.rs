@@ -4,12 +4,15 @@ use crate::messages::user;
 use crate::rounds::{self, CHAIN, digest, member, paratime};
 use crate::{canonical, decodes};
 use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
-use parallax_consensus_app::light::{LightClient, MAX_BUNDLE_BYTES, ParaTimeProof, ProofBundle, ProofBundleV1};
+use parallax_consensus_app::light::{
+    LightClient, MAX_BUNDLE_BYTES, MAX_SET_BYTES, ParaTimeProof, ProofBundle, ProofBundleV1, ProofSet, ProofSetV1,
+};
 use parallax_consensus_app::tx::{Call, NodeDescriptor, Role, SignedNodeDescriptor, Transaction, TxBody};
 use parallax_consensus_app::{
     Application, Block, BlockContext, BlockLimits, CommitCertificate, Header, Ledger, PrecommitMessage, Validator,
     ValidatorSet, check_invariants, keys, ledger, staking, stored,
 };
+use parallax_evm::permit::{MAX_PERMIT_BYTES, SignedPermit};
 use parallax_kms::{AuditRecord, DecryptionRequest, DecryptionResponse};
 use parallax_memory_store::MemoryStore;
 use parallax_primitives::merkle::ListProof;
@@ -202,6 +205,13 @@ pub(crate) fn bundle() -> ProofBundle {
     })
 }
 
+/// A proof of two values and of the absence of one in a ParaTime's state.
+pub(crate) fn set() -> ProofSet {
+    let inner = tree(Namespace::ParaTime(paratime()), &[(b"a".to_vec(), vec![1]), (b"b".to_vec(), vec![2])]);
+    let more = [b"b", b"c"].map(|key| inner.prove(1, key).unwrap()).to_vec();
+    ProofSet::V1(ProofSetV1 { bundle: bundle(), more })
+}
+
 /// Proofs of a present and of an absent key.
 pub(crate) fn state_proofs() -> Vec<StateProof> {
     [b"a", b"c"].iter().map(|key| PROVEN.prove(1, *key).unwrap()).collect()
@@ -221,6 +231,7 @@ pub(crate) fn decode_proof(bytes: &[u8]) -> bool {
         Some((0, rest)) => StateProof::decode(rest).is_ok(),
         Some((1, rest)) => decodes::<ListProof>("list proof", rest, limits::MAX_PROOF_BYTES),
         Some((2, rest)) => ProofBundle::decode(rest).is_ok(),
+        Some((3, rest)) => ProofSet::decode(rest).is_ok(),
         _ => false,
     }
 }
@@ -257,6 +268,14 @@ pub(crate) fn check_proof(bytes: &[u8]) {
             let (header, certificate, validators) = certified(inner.header.app_hash);
             let _ = ProofBundle::V1(ProofBundleV1 { header, certificate, validators, ..inner }).verify(&light());
         }
+        Some((3, rest)) => {
+            let Some(set) = canonical::<ProofSet>("proof set", rest, MAX_SET_BYTES) else { return };
+            let _ = set.verify(&light());
+            let ProofSet::V1(ProofSetV1 { bundle: ProofBundle::V1(inner), more }) = set;
+            let (header, certificate, validators) = certified(inner.header.app_hash);
+            let bundle = ProofBundle::V1(ProofBundleV1 { header, certificate, validators, ..inner });
+            let _ = ProofSet::V1(ProofSetV1 { bundle, more }).verify(&light());
+        }
         _ => {}
     }
 }
@@ -267,6 +286,8 @@ pub(crate) fn decode_decryption(bytes: &[u8]) -> bool {
         Some((0, rest)) => DecryptionRequest::decode(rest).is_ok(),
         Some((1, rest)) => DecryptionResponse::decode(rest).is_ok(),
         Some((2, rest)) => AuditRecord::decode(rest).is_ok(),
+        Some((3, rest)) => SignedPermit::decode(rest).is_ok(),
+        Some((4, rest)) => serde_json::from_slice::<SignedPermit>(rest).is_ok(),
         _ => false,
     }
 }
@@ -291,6 +312,27 @@ pub(crate) fn check_decryption(bytes: &[u8]) {
             let Ok(record) = AuditRecord::decode(rest) else { return };
             assert_eq!(encode(&record), rest, "an audit record has one encoding");
         }
+        Some((3, rest)) => {
+            let Some(permit) = canonical::<SignedPermit>("permit", rest, MAX_PERMIT_BYTES) else { return };
+            use_permit(&permit);
+        }
+        Some((4, rest)) => {
+            let Ok(permit) = serde_json::from_slice::<SignedPermit>(rest) else { return };
+            let text = serde_json::to_vec(&permit).unwrap();
+            assert_eq!(serde_json::from_slice::<SignedPermit>(&text).unwrap(), permit, "a permit comes back");
+            use_permit(&permit);
+        }
         _ => {}
     }
+}
+
+/// Everything that a key manager does with a permit before it asks for a proof, and the keys that it asks proofs of.
+fn use_permit(permit: &SignedPermit) {
+    let chain = permit.pairs.first().map_or(0, |pair| parallax_evm::handle::chain_of(&pair.handle.0.into()));
+    let _ = permit.check(chain, &Address([0x5f; 20]));
+    let _ = permit.permit.holds_at(permit.permit.start);
+    for pair in &permit.pairs {
+        let _ = permit.request(CHAIN, paratime(), pair);
+    }
+    assert!(parallax_kms::evm::user_keys(permit).len() <= 4 * permit.pairs.len());
 }

@@ -5,10 +5,14 @@ use crate::messages::user;
 use crate::rounds::{self, CHAIN, LIVE, digest, paratime, success};
 use crate::{ledger, messages};
 use parallax_consensus_app::tx::Call;
-use parallax_kms::{AuditEntry, AuditRecord, DecryptionRequest, DecryptionResponse};
+use parallax_evm::permit;
+use parallax_kms::{AuditEntry, AuditRecord, DecryptionRequest, DecryptionResponse, Refusal};
 use parallax_primitives::message::{InMessage, OutMessage};
 use parallax_primitives::seal::OpeningKey;
-use parallax_primitives::{Address, Amount, Epoch, Event, Gas, Height, KeyId, Nonce, Round, encode, merkle};
+use parallax_primitives::{
+    Address, Amount, Digest, Epoch, EthereumKey, EthereumSignature, Event, Gas, Height, KeyId, Nonce, Round, encode,
+    merkle,
+};
 use parallax_rounds::{Evidence, FailureReason, Outcome, RoundEvent, SignedCommitment, Verified, messages_hash};
 use parallax_runtime::decryption::{Answer, Payload, Permit, SignedAnswer, SignedPermit};
 use parallax_runtime::{Trace, TraceLeaf, TxResult};
@@ -146,6 +150,7 @@ fn of_ledger() -> Vec<Seed> {
         ),
         ("consensus_transaction", "commit", tx(Call::Commit { paratime: paratime(), commitments })),
         ("proof", "bundle", tagged(2, &ledger::bundle())),
+        ("proof", "set", tagged(3, &ledger::set())),
     ];
     seeds.extend(convict);
     let names = ["present", "absent"];
@@ -172,6 +177,29 @@ fn answer() -> SignedAnswer {
         payload: Payload::Public(vec![1]),
     };
     SignedAnswer::sign(answer, CHAIN, &messages::user())
+}
+
+/// A user's request for a value of a contract, whose signature holds.
+fn request() -> permit::SignedPermit {
+    let (contract, key) = (Address([0xc1; 20]), EthereumKey::derive(&[7; 32]));
+    let permit = permit::Permit {
+        public_key: OpeningKey::from_seed(&[3; 32]).1,
+        contracts: vec![contract],
+        delegator: Some(Address([0xd1; 20])),
+        start: 1_800_000_000,
+        days: 7,
+        extra: vec![0],
+    };
+    // An `euint64` of chain 31337.
+    let mut handle = [0xab; 32];
+    handle[22..].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0x7a, 0x69, 5, 0]);
+    let signature = key.sign(&permit.digest(31_337, &Address([0x5f; 20])).0);
+    permit::SignedPermit {
+        permit,
+        user: key.address(),
+        pairs: vec![permit::Pair { handle: Digest(handle), contract }],
+        signature: signature.unwrap_or(EthereumSignature([0; 65])),
+    }
 }
 
 fn of_decryption() -> Vec<Seed> {
@@ -202,5 +230,12 @@ fn of_decryption() -> Vec<Seed> {
         ("decryption", "answer", tagged(1, &DecryptionResponse::AnswerV1(Box::new(answer())))),
         ("decryption", "refusal", tagged(1, &refusal)),
         ("decryption", "audit", tagged(2, &AuditRecord::V1(entry))),
+        (
+            "decryption",
+            "audit-user",
+            tagged(2, &AuditRecord::evm_user(paratime(), &request(), Height(3), &Err(Refusal::OtherGrant))),
+        ),
+        ("decryption", "permit", tagged(3, &request())),
+        ("decryption", "permit-json", [&[4][..], &serde_json::to_vec(&request()).unwrap()].concat()),
     ]
 }

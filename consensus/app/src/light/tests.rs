@@ -258,6 +258,8 @@ struct Fixture {
     ledger: ProofBundle,
     absent: ProofBundle,
     paratime: ProofBundle,
+    /// Another value of the ParaTime, and the absence of one.
+    more: Vec<StateProof>,
     id: ParaTimeId,
 }
 
@@ -302,7 +304,9 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         })
     };
     let proof = inner.prove(1, b"job/1").unwrap();
+    let more = [b"job/2", b"job/3"].map(|key| inner.prove(1, key).unwrap()).to_vec();
     Fixture {
+        more,
         ledger: bundle(b"supply", None),
         absent: bundle(b"nothing", None),
         paratime: bundle(&key, Some(ParaTimeProof { block, proof })),
@@ -354,6 +358,28 @@ fn a_paratime_value_must_hang_on_the_block_that_the_ledger_holds() {
     assert!(matches!(forged(|b| b.paratime = ParaTimeId([1; 32])), LightError::NotTheBlock { .. }));
     let swapped = altered(&FIXTURE.paratime, |b| b.paratime.as_mut().unwrap().proof = ledger.consensus.clone());
     assert!(matches!(swapped.verify(&client()), Err(LightError::ParaTimeProof { round: Round(256), .. })));
+}
+
+#[test]
+fn a_set_proves_several_values_of_one_state_and_none_of_another() {
+    let Fixture { paratime, ledger, more, .. } = &*FIXTURE;
+    let verify = |bundle: &ProofBundle, more: &[StateProof]| {
+        let set = ProofSet::V1(ProofSetV1 { bundle: bundle.clone(), more: more.to_vec() });
+        assert_eq!(ProofSet::decode(&set.encode()).as_ref(), Ok(&set));
+        set.verify(&client())
+    };
+    let verified = verify(paratime, more).unwrap();
+    assert_eq!(verified.first.key, b"job/1");
+    let known = |key: &[u8], text: &[u8]| (key.to_vec(), Some(Value::Plain(text.to_vec())));
+    let expected = [known(b"job/1", b"placed"), known(b"job/2", b"waiting"), (b"job/3".to_vec(), None)];
+    assert_eq!(verified.values, expected.into());
+    let elsewhere = verify(ledger, more).unwrap_err();
+    assert!(matches!(elsewhere, LightError::ConsensusProof { .. }) && elsewhere.is_about_state());
+    let ProofBundle::V1(ProofBundleV1 { consensus, .. }) = ledger;
+    let of_the_ledger = verify(paratime, std::slice::from_ref(consensus)).unwrap_err();
+    assert!(matches!(of_the_ledger, LightError::ParaTimeProof { round: Round(256), .. }));
+    let unsigned = altered(paratime, |b| b.certificate.signatures.clear());
+    assert!(!verify(&unsigned, more).unwrap_err().is_about_state());
 }
 
 #[test]

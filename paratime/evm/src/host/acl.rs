@@ -16,9 +16,9 @@ const LEAST_DELEGATION: u64 = 3_600;
 /// Calls within calls of `multicall`. Solidity bounds them by gas.
 const MAX_NESTED: u8 = 32;
 /// Bits of a delegation's slot: expiry, last change and counter, 64 each.
-const FIELD: U256 = uint!(0xffff_ffff_ffff_ffff_U256);
+pub(super) const DELEGATION_FIELD: U256 = uint!(0xffff_ffff_ffff_ffff_U256);
 
-fn field(index: u64) -> U256 {
+pub(super) fn field(index: u64) -> U256 {
     U256::from_be_bytes(STORAGE.0).saturating_add(U256::from(index))
 }
 
@@ -152,7 +152,7 @@ fn questions(frame: &mut Frame<'_>, function: Function, data: &[u8]) -> Outcome<
         Function::DelegationExpiry => {
             let args = Args::new(data, 3)?;
             let (slot, ..) = delegation(frame, args.address(0)?, args.address(1)?, args.address(2)?)?;
-            abi::returns(&[Out::number(frame.sload(slot)? & FIELD)])
+            abi::returns(&[Out::number(frame.sload(slot)? & DELEGATION_FIELD)])
         }
         Function::IsPauser => {
             let account = Args::new(data, 1)?.address(0)?;
@@ -331,7 +331,7 @@ fn is_delegated(
     let (slot, _) = delegation(frame, delegator, delegate, contract)?;
     Ok(persist_allowed(frame, handle, delegator)?
         && persist_allowed(frame, handle, contract)?
-        && (frame.sload(slot)? & FIELD) >= frame.journal.timestamp())
+        && (frame.sload(slot)? & DELEGATION_FIELD) >= frame.journal.timestamp())
 }
 
 /// A delegation as it is stored.
@@ -344,7 +344,11 @@ struct Delegation {
 impl Delegation {
     fn load(frame: &mut Frame<'_>, slot: U256) -> Outcome<Self> {
         let packed = frame.sload(slot)?;
-        Ok(Self { expiry: packed & FIELD, changed: (packed >> 64) & FIELD, counter: (packed >> 128) & FIELD })
+        Ok(Self {
+            expiry: packed & DELEGATION_FIELD,
+            changed: (packed >> 64) & DELEGATION_FIELD,
+            counter: (packed >> 128) & DELEGATION_FIELD,
+        })
     }
 
     /// Notes that it changes in this block: once at most.
@@ -354,7 +358,7 @@ impl Delegation {
             let words = [word(who[0]), word(who[1]), word(who[2]), number(block)];
             return Err(error("AlreadyDelegatedOrRevokedInSameBlock(address,address,address,uint256)", &words));
         }
-        self.changed = block & FIELD;
+        self.changed = block & DELEGATION_FIELD;
         frame.writable()
     }
 
@@ -363,7 +367,7 @@ impl Delegation {
     }
 
     fn count(&mut self) -> Outcome<()> {
-        if self.counter == FIELD {
+        if self.counter == DELEGATION_FIELD {
             return Err(abi::panic(abi::Panic::Arithmetic));
         }
         self.counter = self.counter.wrapping_add(U256::ONE);

@@ -16,6 +16,7 @@ mod kms_verifier;
 mod pauser;
 mod provider;
 pub(crate) mod signers;
+pub mod slots;
 
 #[cfg(test)]
 pub(crate) mod testing {
