@@ -30,10 +30,13 @@ pub const MAX_PROOF_BYTES: usize = MAX_VALUE_BYTES + 64 * 1024;
 pub const MAX_PEER_MESSAGE_BYTES: usize = 17 * 1024 * 1024;
 /// Most commitments in one consensus transaction.
 pub const MAX_COMMITMENTS_PER_TX: usize = 64;
-/// Most data in a message to a ParaTime, in bytes.
-pub const MAX_IN_MESSAGE_BYTES: usize = 8 * 1024;
+/// Most data in a message to a ParaTime, in bytes: a list of ten encrypted digits with its proof is 18.6 KB.
+pub const MAX_IN_MESSAGE_BYTES: usize = 24 * 1024;
 /// Most messages that a ParaTime may send in a round.
 pub const MAX_MESSAGES_PER_ROUND: usize = 128;
+/// Most bytes of all messages that a ParaTime sends in a round, encoded: they travel in one consensus transaction with
+/// the commitment that names them.
+pub const MAX_ROUND_MESSAGE_BYTES: usize = 50 * 1024;
 /// Most leaves of a trace that is kept, served or compared: an operation, input, output or write each. A batch that fills
 /// the limits of its ParaTime's parameters stays far below.
 pub const MAX_TRACE_LEAVES: usize = 1 << 18;

@@ -1,7 +1,8 @@
 //! Messages between a ParaTime and the consensus layer. Outgoing ones are executed as the ParaTime's account when a
 //! round is finalised; incoming ones wait in a queue of the ParaTime and are consumed in order.
 
-use crate::ids::{Address, Amount};
+use crate::hash::{Digest, Domain};
+use crate::ids::{Address, Amount, ParaTimeId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,34 @@ pub enum OutMessage {
         /// How much.
         amount: Amount,
     },
+    /// A message to another ParaTime, which finds it in its queue with the account of the sending ParaTime as caller.
+    Call {
+        /// The recipient; not the sending ParaTime itself.
+        to: ParaTimeId,
+        /// What goes to the recipient's treasury, beside the tokens.
+        fee: Amount,
+        /// Tokens that come with it.
+        tokens: Amount,
+        /// In the recipient's encoding, at most [`crate::limits::MAX_IN_MESSAGE_BYTES`].
+        data: Vec<u8>,
+    },
+}
+
+/// The account of a ParaTime: where its treasury lies and from which its messages pay. No key has this address,
+/// because the digest is of another form than that of a public key.
+pub fn paratime_account(id: &ParaTimeId) -> Address {
+    shortened(Digest::of_value(Domain::Address, &("paratime", id)))
+}
+
+/// The account that a contract of one ParaTime has in the others. No key has this address either.
+pub fn contract_account(paratime: &ParaTimeId, contract: &Address) -> Address {
+    shortened(Digest::of_value(Domain::Address, &("contract", paratime, contract)))
+}
+
+fn shortened(digest: Digest) -> Address {
+    let mut address = Address::default();
+    address.0.iter_mut().zip(digest.0).for_each(|(to, from)| *to = from);
+    address
 }
 
 /// What became of one outgoing message. The ParaTime is told in its next accepted round, in the order in which it sent

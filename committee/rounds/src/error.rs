@@ -152,6 +152,14 @@ pub enum RoundError {
         /// Most allowed.
         limit: usize,
     },
+    /// More bytes of messages than a round may send.
+    #[error("the attached messages have {actual} bytes, the limit is {limit}")]
+    MessagesTooLarge {
+        /// How many.
+        actual: usize,
+        /// Most allowed.
+        limit: usize,
+    },
     /// Only backups count in a resolution.
     #[error("round {round} is being resolved: only commitments of backups count, {node} is none")]
     OnlyBackups {
@@ -226,6 +234,7 @@ impl RoundError {
             Self::BadCommittee { .. } => 23,
             Self::BadParameters(_) => 24,
             Self::InMessageId { .. } => 25,
+            Self::MessagesTooLarge { .. } => 26,
         }
     }
 }

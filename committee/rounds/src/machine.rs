@@ -23,7 +23,7 @@ use crate::state::{
 use crate::types::{BlockKind, Committee, Outcome, ParaTimeBlock, SignedCommitment, SignedProposal, messages_hash};
 use crate::votes::{CastVote, Tally, majority_of};
 use parallax_primitives::message::{InMessage, OutMessage};
-use parallax_primitives::{Digest, Epoch, Gas, Height, NodeId, limits};
+use parallax_primitives::{Digest, Epoch, Gas, Height, NodeId, encode, limits};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl RoundState {
@@ -594,6 +594,10 @@ fn check_messages(signed: &SignedCommitment, is_scheduler: bool) -> Result<(), R
     let (actual, limit) = (signed.messages.len(), limits::MAX_MESSAGES_PER_ROUND);
     if actual > limit {
         return Err(RoundError::TooManyMessages { actual, limit });
+    }
+    let (actual, limit) = (encode(&signed.messages).len(), limits::MAX_ROUND_MESSAGE_BYTES);
+    if actual > limit {
+        return Err(RoundError::MessagesTooLarge { actual, limit });
     }
     match messages_hash(&signed.messages) == *named {
         true => Ok(()),

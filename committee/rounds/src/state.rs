@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most incoming messages that wait for one ParaTime.
 pub const MAX_QUEUED_IN_MESSAGES: usize = 128;
-/// Most bytes of data in all incoming messages that wait for one ParaTime: with the largest committee's votes the
-/// state stays within one state value ([`limits::MAX_VALUE_BYTES`]).
-pub const MAX_QUEUED_IN_MESSAGE_BYTES: usize = 64 * 1024;
+/// Most bytes of data in all incoming messages that wait for one ParaTime: with the largest committee's votes and the
+/// largest outgoing messages the state stays within one state value ([`limits::MAX_VALUE_BYTES`]).
+pub const MAX_QUEUED_IN_MESSAGE_BYTES: usize = 96 * 1024;
 
 /// A live proposal and the commitments to it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]

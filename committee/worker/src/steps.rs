@@ -3,7 +3,7 @@
 
 use crate::results::{ResultStore, RoundResult};
 use crate::seams::PeerResponse;
-use parallax_primitives::{Digest, Gas, limits};
+use parallax_primitives::{Digest, Gas, encode, limits};
 use parallax_rounds::{Outcome, ParaTimeBlock, Proposal, SignedProposal, messages_hash};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Execution, FheBackend, ParaTime, RoundContext};
@@ -132,6 +132,9 @@ pub fn execute(
     drop(view);
     if execution.messages.len() > limits::MAX_MESSAGES_PER_ROUND {
         return Err(Abort::Local("the ParaTime sends more messages than a round may".to_owned()));
+    }
+    if encode(&execution.messages).len() > limits::MAX_ROUND_MESSAGE_BYTES {
+        return Err(Abort::Local("the ParaTime sends more bytes of messages than a round may".to_owned()));
     }
     let outcome = outcome(results, round, &execution)?;
     // The round may have ended meanwhile: then the accepted result is here or on its way, and this one must not take

@@ -8,14 +8,18 @@
 //! Out of a ParaTime: the messages of an accepted round are executed from its account, in order. One that fails changes
 //! nothing but its own result, and the round stands. The results are kept until the next accepted round, whose execution
 //! is told of them.
+//!
+//! From one ParaTime to another: an outgoing [`OutMessage::Call`] is queued for the other one as a transaction would queue
+//! it, with the sending ParaTime's account as caller. The bodies stand in the commitment that names them, so what a round
+//! sends is bounded in bytes ([`limits::MAX_ROUND_MESSAGE_BYTES`]).
 
 use crate::calls::{CallContext, attempt};
 use crate::errors::{CallError, ModuleError};
 use crate::genesis::ConsensusParameters;
 use crate::{keys, registry, rounds, staking, stored};
 use parallax_primitives::message::{InMessage, MessageResult, OutMessage};
-use parallax_primitives::{Amount, Event, ParaTimeId, Round, limits};
-use parallax_rounds::RoundEvent;
+use parallax_primitives::{Address, Amount, Event, Height, ParaTimeId, limits};
+use parallax_rounds::ParaTimeBlock;
 use parallax_state::{Overlay, StateError, StateView};
 
 /// Why a message is not queued.
@@ -27,6 +31,8 @@ pub(crate) enum Error {
     FeeTooLow { fee: Amount, least: Amount },
     #[error("fee and tokens together are more than 2^128 - 1 base units")]
     Overflow,
+    #[error("ParaTime {id} calls itself; what it does on its own account needs no message")]
+    ToItself { id: ParaTimeId },
 }
 
 impl ModuleError for Error {
@@ -37,6 +43,7 @@ impl ModuleError for Error {
             Self::TooLarge { .. } => 1,
             Self::FeeTooLow { .. } => 2,
             Self::Overflow => 3,
+            Self::ToItself { .. } => 4,
         }
     }
 }
@@ -67,9 +74,29 @@ pub(crate) fn queue(
     tokens: Amount,
     data: &[u8],
 ) -> Result<Vec<Event>, CallError> {
-    check_fee(fee, context.parameters)?;
+    let message = Message { caller: context.sender, fee, tokens, data };
+    deliver(overlay, context.height, context.parameters, id, &message)
+}
+
+/// What is to be queued for a ParaTime, and who pays.
+struct Message<'a> {
+    caller: Address,
+    fee: Amount,
+    tokens: Amount,
+    data: &'a [u8],
+}
+
+fn deliver(
+    overlay: &mut Overlay<'_>,
+    height: Height,
+    parameters: &ConsensusParameters,
+    id: &ParaTimeId,
+    message: &Message<'_>,
+) -> Result<Vec<Event>, CallError> {
+    let Message { caller, fee, tokens, data } = *message;
+    check_fee(fee, parameters)?;
     let mut machine = rounds::machine(overlay, id)?;
-    let (caller, account) = (context.sender, registry::paratime_account(id));
+    let account = registry::paratime_account(id);
     let total = fee.checked_add(tokens.0).ok_or(Error::Overflow)?;
     let mut events = Vec::new();
     if total > Amount::ZERO {
@@ -86,7 +113,7 @@ pub(crate) fn queue(
             .with("fee", fee)
             .with("bytes", data.len()),
     );
-    rounds::feed(overlay, context, &mut machine, RoundEvent::InMessageQueued(message), &mut events)?;
+    rounds::enqueue(overlay, height, &mut machine, message)?;
     Ok(events)
 }
 
@@ -96,33 +123,40 @@ pub(crate) fn queue(
 /// else.
 pub(crate) fn send(
     overlay: &mut Overlay<'_>,
-    id: &ParaTimeId,
-    round: Round,
+    (id, block): (&ParaTimeId, &ParaTimeBlock),
+    parameters: &ConsensusParameters,
     messages: &[OutMessage],
 ) -> Result<Vec<Event>, StateError> {
-    let account = registry::paratime_account(id);
+    let (caller, round) = (registry::paratime_account(id), block.round);
     let (mut events, mut results) = (Vec::new(), Vec::with_capacity(messages.len()));
     for (index, message) in messages.iter().enumerate() {
-        let OutMessage::Transfer { to, amount } = message;
-        let sent = attempt(overlay, |inner| {
-            staking::check_amount(*amount)?;
-            staking::transfer(inner, &account, to, *amount)
+        let sent = attempt(overlay, |inner| match message {
+            OutMessage::Transfer { to, amount } => {
+                staking::check_amount(*amount)?;
+                Ok(vec![staking::transfer(inner, &caller, to, *amount)?])
+            }
+            OutMessage::Call { to, .. } if to == id => Err(Error::ToItself { id: *id }.into()),
+            OutMessage::Call { to, fee, tokens, data } => {
+                check_stateless(*fee, *tokens, data)?;
+                let message = Message { caller, fee: *fee, tokens: *tokens, data };
+                deliver(inner, block.height, parameters, to, &message)
+            }
         });
-        let (event, result) = match sent {
+        let (told, result) = match sent {
             Ok(done) => (done, MessageResult::done()),
             Err(CallError::State(error)) => return Err(error),
-            Err(CallError::Refused(error)) => (
-                Event::new("rounds.message_failed")
+            Err(CallError::Refused(error)) => {
+                let event = Event::new("rounds.message_failed")
                     .with("paratime", id)
                     .with("round", round)
                     .with("index", index)
                     .with("module", &error.module)
                     .with("code", error.code)
-                    .with("reason", &error.message),
-                MessageResult { module: error.module, code: error.code },
-            ),
+                    .with("reason", &error.message);
+                (vec![event], MessageResult { module: error.module, code: error.code })
+            }
         };
-        events.push(event);
+        events.extend(told);
         results.push(result);
     }
     stored::write(overlay, keys::message_results(id), &results);

@@ -109,14 +109,7 @@ impl SignedNodeDescriptor {
     }
 }
 
-/// The account of a ParaTime: where its treasury lies and from which its messages pay. No key has this address,
-/// because the digest is of another form than that of a public key.
-pub fn paratime_account(id: &ParaTimeId) -> Address {
-    let digest = Digest::of_value(Domain::Address, &("paratime", id));
-    let mut address = Address::default();
-    address.0.iter_mut().zip(digest.0).for_each(|(to, from)| *to = from);
-    address
-}
+pub use parallax_primitives::message::paratime_account;
 
 // Genesis.
 

@@ -6,6 +6,7 @@ use crate::epoch::{self, EpochInfo};
 use crate::errors::{CallError, ModuleError};
 use crate::genesis::{ConsensusGenesis, ConsensusParameters};
 use crate::{evidence, keys, messages, registry, slashing, standing, stored};
+use parallax_primitives::message::InMessage;
 use parallax_primitives::{Event, Height, NodeId, ParaTimeId, Round, limits};
 use parallax_rounds::{
     Commitment, Committee, Effect, EpochRecord, Outcome, ParaTimeBlock, Phase, RoundError, RoundEvent, RoundState,
@@ -125,6 +126,17 @@ pub(crate) fn feed(
     put_state(overlay, machine)?;
     events.extend(carry_out(overlay, context.parameters, &id, round, effects, Records::ToBeJudged)?);
     Ok(())
+}
+
+/// Queues a message at a machine. Nothing else follows from it.
+pub(crate) fn enqueue(
+    overlay: &mut Overlay<'_>,
+    height: Height,
+    machine: &mut RoundState,
+    message: InMessage,
+) -> Result<(), CallError> {
+    machine.apply(height, RoundEvent::InMessageQueued(message)).map_err(Error::from)?;
+    Ok(put_state(overlay, machine)?)
 }
 
 /// Puts commitments to the round machine, one by one; each stands or falls alone. The call fails if none is accepted.
@@ -287,7 +299,7 @@ fn carry_out(
                         .with("transactions", proposal.transactions.len())
                         .with("discrepancy", finalized.discrepancy),
                 );
-                events.extend(messages::send(overlay, id, round, finalized.messages())?);
+                events.extend(messages::send(overlay, (id, &finalized.block), parameters, finalized.messages())?);
             }
             Effect::SlashWrongResult { nodes, agreed } => {
                 events.extend(slashing::wrong_result(overlay, parameters, id, round, &nodes, &agreed)?);

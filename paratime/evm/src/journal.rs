@@ -6,7 +6,7 @@
 //! long as a snapshot may bring it back.
 //!
 //! Not taken back are the keys in [`KEPT`]: what says which rounds and developer transactions were executed, who is
-//! impersonated, and the snapshots themselves.
+//! impersonated, what is on its way to another ParaTime, and the snapshots themselves.
 //!
 //! There are at most [`MAX_SNAPSHOTS`] live snapshots with at most [`MAX_ENTRIES`] values; past either the oldest
 //! snapshot is dropped, and going back to it fails as to any that does not exist.
@@ -21,7 +21,7 @@ pub const MAX_SNAPSHOTS: usize = 64;
 /// Most old values of all of them.
 pub const MAX_ENTRIES: u64 = 50_000;
 /// Prefixes of the keys that no snapshot takes back.
-pub const KEPT: [&[u8]; 5] = [b"control/", b"impersonated/", b"round", b"snapshots", b"undo/"];
+pub const KEPT: [&[u8]; 6] = [b"control/", b"impersonated/", b"outbox/", b"round", b"snapshots", b"undo/"];
 
 /// How an old value is kept: none, or under a key of its own.
 const ABSENT: u8 = 0;

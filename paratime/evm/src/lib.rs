@@ -78,6 +78,7 @@ pub mod graph;
 pub mod handle;
 pub mod host;
 pub mod input;
+mod jobs;
 pub mod journal;
 pub mod params;
 mod paratime;

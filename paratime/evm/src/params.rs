@@ -4,7 +4,7 @@ use crate::host::{self, CODE, Verifier};
 use crate::receipt::{BLOOM_BYTES, BlockRecord, Header};
 use crate::state;
 use borsh::{BorshDeserialize, BorshSerialize};
-use parallax_primitives::{Address, Gas};
+use parallax_primitives::{Address, Amount, Gas, ParaTimeId};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::gas;
 use parallax_state::{Changes, Empty, Overlay};
@@ -103,6 +103,19 @@ pub struct Params {
     /// out, see [`mod@crate::control`].
     #[serde(default)]
     pub developer: bool,
+    /// The scheduling ParaTime to which contracts may submit jobs; none if it is left out.
+    #[serde(default)]
+    pub scheduler: Option<SchedulerLink>,
+}
+
+/// The way to the scheduling ParaTime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchedulerLink {
+    /// The scheduling ParaTime.
+    pub paratime: ParaTimeId,
+    /// What each message pays for, in either direction: at least the consensus layer's `min_in_message_fee`.
+    pub message_fee: Amount,
 }
 
 /// One account of the genesis document.
@@ -163,6 +176,7 @@ impl Params {
             decryptions,
             key_managers,
             developer: true,
+            scheduler: None,
         }
     }
 
@@ -182,6 +196,9 @@ impl Params {
         }
         if self.max_transaction_fhe_gas == Gas::ZERO {
             return Err("evm parameter max_transaction_fhe_gas is 0; no operation could be evaluated".to_owned());
+        }
+        if self.scheduler.is_some() && self.wei_per_token == 0 {
+            return Err("evm parameter wei_per_token is 0; a job could not be paid".to_owned());
         }
         self.inputs.check("inputs")?;
         self.decryptions.check("decryptions")
@@ -207,7 +224,7 @@ pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
     if genesis.accounts.len() > MAX_GENESIS_ACCOUNTS {
         return Err(format!("{} accounts in genesis, the limit is {MAX_GENESIS_ACCOUNTS}", genesis.accounts.len()));
     }
-    let hosts: Vec<Address> = host::ALL.iter().map(|a| Address(a.into_array())).collect();
+    let hosts: Vec<Address> = host::NATIVE.iter().map(|a| Address(a.into_array())).collect();
     if let Some(account) = genesis.accounts.iter().find(|a| hosts.contains(&a.address)) {
         return Err(format!("evm account {} is a host contract; leave it out", account.address));
     }
@@ -215,7 +232,7 @@ pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
 }
 
 /// The state of round 0: parameters, balances, and the host contracts.
-pub(crate) fn init(genesis: &Genesis) -> Changes {
+pub(crate) fn init(genesis: &Genesis, paratime: ParaTimeId) -> Changes {
     let mut state = Overlay::new(&Empty);
     let params = &genesis.params;
     state::put_params(&mut state, params);
@@ -224,7 +241,7 @@ pub(crate) fn init(genesis: &Genesis) -> Changes {
         state::put_account(&mut state, &ours(&account.address), &info);
     }
     let code_hash = state::put_code(&mut state, &Bytecode::new_legacy(CODE.to_vec().into()));
-    for contract in host::ALL {
+    for contract in host::NATIVE {
         // Nonce 1, as every contract has.
         let info = AccountInfo { nonce: 1, code_hash, ..AccountInfo::default() };
         state::put_account(&mut state, &contract, &info);
@@ -244,12 +261,17 @@ pub(crate) fn init(genesis: &Genesis) -> Changes {
         transactions: [0; 32],
         bloom: [0; BLOOM_BYTES],
     };
-    state::put_block(&mut state, &BlockRecord::new(header, Vec::new(), Vec::new()));
+    state::put_block(&mut state, &BlockRecord::new(header, Vec::new()));
     let pausers: Vec<_> = params.pausers.iter().map(ours).collect();
     let slots =
         host::genesis_storage(ours(&params.owner), &pausers, &params.inputs.verifier(), &params.decryptions.verifier());
     for (contract, slot, value) in slots {
         state::put_slot(&mut state, &contract, &slot, value);
+    }
+    if let Some(link) = params.scheduler {
+        for (slot, value) in host::jobs::genesis(paratime, link.paratime, link.message_fee, params.wei_per_token) {
+            state::put_slot(&mut state, &host::JOBS, &slot, value);
+        }
     }
     state.into_changes()
 }

@@ -3,12 +3,14 @@
 use crate::control::{Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
-use crate::params::{self, Params, ours};
+use crate::params::{self, Params};
 use crate::query;
 use crate::round::{Round, open_batch};
 use crate::state;
-use parallax_primitives::{Address, ChainContext, Event, Gas, ParaTimeId};
-use parallax_runtime::{Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo};
+use parallax_primitives::{Address, ChainContext, Event, Gas, ParaTimeId, Round as Number};
+use parallax_runtime::{
+    Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, outbox,
+};
 use parallax_state::{Changes, StateError, StateView};
 use revm::primitives::U256;
 
@@ -104,7 +106,7 @@ impl ParaTime for EvmParaTime {
     }
 
     fn init_genesis(&self, parameters: &serde_json::Value) -> Result<Changes, String> {
-        params::parse(parameters).map(|genesis| params::init(&genesis))
+        params::parse(parameters).map(|genesis| params::init(&genesis, self.id))
     }
 
     fn least_batch_gas(&self, parameters: &serde_json::Value) -> Result<Gas, String> {
@@ -149,8 +151,9 @@ impl ParaTime for EvmParaTime {
         Ok(Plan { gas: round.fhe_gas(), take })
     }
 
-    fn has_work(&self, _view: &dyn StateView) -> Result<bool, Abort> {
-        Ok(false)
+    fn has_work(&self, view: &dyn StateView) -> Result<bool, Abort> {
+        let next = Number(state::head(view)?.header.round).next();
+        Ok(outbox::has_work(view, next)?)
     }
 
     fn execute(
@@ -190,7 +193,7 @@ impl ParaTime for EvmParaTime {
             changes: done.changes,
             results: done.results,
             events,
-            messages: Vec::new(),
+            messages: done.messages,
             in_messages_count: u32::try_from(context.in_messages.len()).unwrap_or(u32::MAX),
             trace,
             gas,
@@ -205,13 +208,5 @@ impl ParaTime for EvmParaTime {
         parameters: &serde_json::Value,
     ) -> Result<serde_json::Value, String> {
         query::answer(view, method, parameters)
-    }
-}
-
-/// The account to which a deposit from the consensus layer goes: the twenty bytes of its data, or else its sender's.
-pub(crate) fn depositor(message: &parallax_primitives::message::InMessage) -> revm::primitives::Address {
-    match <[u8; 20]>::try_from(message.data.as_slice()) {
-        Ok(address) => revm::primitives::Address::from(address),
-        Err(_) => ours(&message.caller),
     }
 }

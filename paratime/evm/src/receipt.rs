@@ -78,6 +78,8 @@ pub struct BlockRecord {
     pub transactions: Vec<[u8; 32]>,
     /// What was deposited before them: to whom, and how much wei (big-endian).
     pub deposits: Vec<Deposit>,
+    /// What was written before them into the storage of [`crate::host::JOBS`]: slot and word.
+    pub answers: Vec<([u8; 32], [u8; 32])>,
 }
 
 /// An account, and wei that came from the consensus layer (big-endian).
@@ -116,9 +118,10 @@ pub struct Header {
 
 impl BlockRecord {
     /// The block of these transactions; the header's digest of them is filled in.
-    pub fn new(mut header: Header, transactions: Vec<[u8; 32]>, deposits: Vec<Deposit>) -> Self {
+    pub fn new(mut header: Header, transactions: Vec<[u8; 32]>) -> Self {
         header.transactions = keccak256(transactions.concat()).0;
-        Self { hash: keccak256(encode(&header)).0, header, transactions, deposits }
+        let hash = keccak256(encode(&header)).0;
+        Self { hash, header, transactions, deposits: Vec::new(), answers: Vec::new() }
     }
 }
 

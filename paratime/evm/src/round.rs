@@ -11,16 +11,18 @@ use crate::error::{Code, refuse};
 use crate::evm::{self, BlockContext};
 use crate::graph::{Request, Right};
 use crate::input::Input;
+use crate::jobs::{self, Incoming};
 use crate::journal;
 use crate::params::Params;
-use crate::paratime::{admit, depositor};
-use crate::receipt::{BLOOM_BYTES, BlockRecord, Deposit, Failure, Header, StoredLog, StoredReceipt, bloom};
+use crate::paratime::admit;
+use crate::receipt::{BLOOM_BYTES, BlockRecord, Failure, Header, StoredLog, StoredReceipt, bloom};
 use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
+use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Address as Account, Digest, Gas, KeyId, encode};
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas};
+use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas, outbox};
 use parallax_state::{Changes, CipherRef, Overlay, StateError, StateView};
 use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
 use revm::primitives::{B256, U256};
@@ -57,6 +59,7 @@ pub(crate) struct Round<'a> {
     block: BlockContext,
     /// With what the round did so far; a developer's actions have told the journal.
     state: Overlay<'a>,
+    incoming: Incoming,
     results: Vec<TxResult>,
     work: Vec<(u64, Work)>,
     /// The ciphertexts that this round will make: the key of each.
@@ -72,6 +75,7 @@ pub(crate) struct Round<'a> {
 pub(crate) struct Done {
     pub(crate) changes: Changes,
     pub(crate) results: Vec<TxResult>,
+    pub(crate) messages: Vec<OutMessage>,
     /// The block that it made of its transactions, if it made one.
     pub(crate) number: Option<u64>,
     pub(crate) included: usize,
@@ -80,7 +84,7 @@ pub(crate) struct Done {
 }
 
 impl<'a> Round<'a> {
-    /// The state before the round, with its deposits. The first of a batch says whether it is one of actions.
+    /// The state before the round, with what the consensus layer has for it. The first of a batch says whether it is one of actions.
     pub(crate) fn new(
         view: &'a dyn StateView,
         params: &'a Params,
@@ -90,9 +94,7 @@ impl<'a> Round<'a> {
         let block = BlockContext::after(&state::head(view)?, context, &state::clock(view)?);
         let acting = first.is_some_and(|tx| tx.action().is_some());
         let mut state = Overlay::new(view);
-        if !acting {
-            deposit(&mut state, &deposits(params, context))?;
-        }
+        let incoming = if acting { Incoming::default() } else { jobs::receive(&mut state, params, context)? };
         Ok(Self {
             view,
             params,
@@ -100,6 +102,7 @@ impl<'a> Round<'a> {
             acting,
             block,
             state,
+            incoming,
             results: Vec::new(),
             work: Vec::new(),
             coming: BTreeMap::new(),
@@ -411,7 +414,9 @@ impl<'a> Round<'a> {
         };
         journal::trim(&mut state)?;
         state::put_round(&mut state, self.context.round.0);
+        let messages = outbox::send(&mut state, self.context.round)?;
         Ok(Done {
+            messages,
             changes: state.into_changes(),
             results: self.results,
             number,
@@ -425,8 +430,9 @@ impl<'a> Round<'a> {
     fn close_block(&mut self) -> Result<u64, Abort> {
         let (hashes, bloom) = (std::mem::take(&mut self.hashes), bloom(&self.logs));
         let header = self.header(self.params, &self.block, (self.evm_gas, bloom))?;
-        let record = BlockRecord::new(header, hashes, deposits(self.params, self.context));
+        let record = std::mem::take(&mut self.incoming).recorded(BlockRecord::new(header, hashes));
         state::put_block(&mut self.state, &record);
+        jobs::queue(&mut self.state, self.params, &self.logs, self.context.round)?;
         tick(&mut self.state, self.block.timestamp, self.context)?;
         Ok(self.block.number)
     }
@@ -527,29 +533,6 @@ pub(crate) fn charge(
     let mut account = state::account(state, &recipient)?.unwrap_or_default();
     account.balance = account.balance.saturating_add(reward);
     state::put_account(state, &recipient, &account);
-    Ok(())
-}
-
-/// What the consensus layer deposits in a round.
-fn deposits(params: &Params, context: &RoundContext) -> Vec<Deposit> {
-    let deposit = |message| {
-        let to = depositor(message);
-        let wei = U256::from(message.tokens.0).saturating_mul(U256::from(params.wei_per_token));
-        (to.into_array(), wei.to_be_bytes())
-    };
-    context.in_messages.iter().map(deposit).collect()
-}
-
-/// Credits deposits.
-pub(crate) fn deposit(state: &mut Overlay<'_>, deposits: &[Deposit]) -> Result<(), StateError> {
-    for (to, wei) in deposits {
-        let to = revm::primitives::Address::from(*to);
-        let mut account = state::account(state, &to)?.unwrap_or_default();
-        account.balance = account.balance.saturating_add(U256::from_be_bytes(*wei));
-        if !account.is_empty() {
-            state::put_account(state, &to, &account);
-        }
-    }
     Ok(())
 }
 

@@ -347,7 +347,7 @@ impl PlacementProofV1 {
             image: job.image,
             replica,
             job: self.job,
-            owner: job.owner,
+            owner: job.agent(),
             host: candidate.host,
             report: candidate.report,
             round: decision.round,
@@ -366,7 +366,7 @@ impl PlacementProofV1 {
         decision: &Decision,
     ) -> Result<u8, ProofError> {
         let permit = &self.permit.permit;
-        let owners = permit.paratime == paratime && Address::of(&permit.requester) == job.owner;
+        let owners = permit.paratime == paratime && Address::of(&permit.requester) == job.agent();
         if !owners || !self.permit.verify(trust.chain()) {
             return Err(ProofError::BadPermit);
         }

@@ -18,6 +18,8 @@ pub mod decryption;
 pub mod evaluator;
 pub mod gas;
 pub mod integer;
+pub mod jobs;
+pub mod outbox;
 pub mod paratime;
 pub mod program;
 pub mod replay;

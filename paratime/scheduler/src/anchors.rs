@@ -3,7 +3,7 @@
 //! Off the chain, between the two: the host signs an [`Acknowledgement`] of the job (`accepted`, `running`, `finished`,
 //! `failed`), the owner countersigns it. How the files travel is not decided here.
 //!
-//! On the chain, from the owner's account, which paid the job's escrow: an anchor, the digest of job, image, host and a
+//! On the chain, from the owner's account, which paid the job's escrow (of a contract's job, from its agent's): an anchor, the digest of job, image, host and a
 //! salt, and a status. Neither the anchor nor its sender says which host it was. In a dispute either side *opens* it:
 //! it shows an acknowledgement that both have signed. The anchor then has a host, and the status is at least what both
 //! signed, whatever the owner alone had said. An opened status moves forward only, so an old acknowledgement undoes
@@ -45,6 +45,16 @@ impl Progress {
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Failed => "failed",
+        }
+    }
+
+    /// Its number for contracts.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::Running => 1,
+            Self::Finished => 2,
+            Self::Failed => 3,
         }
     }
 
@@ -223,14 +233,14 @@ fn owned_job(view: &dyn StateView, (id, replica): Replica<'_>, sender: &Address)
         let text = format!("job {id} has {count} replicas, there is none with the number {replica}");
         return Err(refuse(Code::BadField, text).into());
     }
-    if job.owner != *sender {
+    if job.agent() != *sender {
         let text = format!("{sender} does not own job {id}; its owner anchors and updates it");
         return Err(refuse(Code::NotTheOwner, text).into());
     }
     Ok(job)
 }
 
-fn deployment(view: &dyn StateView, (id, replica): Replica<'_>) -> Result<Deployment, Halt> {
+pub(crate) fn deployment(view: &dyn StateView, (id, replica): Replica<'_>) -> Result<Deployment, Halt> {
     let found: Option<Deployment> = get(view, &keys::deployment(id, replica))?;
     let text = || format!("replica {replica} of job {id} has no anchor yet; its owner anchors it first");
     Ok(found.ok_or_else(|| refuse(Code::NotAnchored, text()))?)
@@ -309,10 +319,10 @@ pub(crate) fn check_open(
         return Err(bad("the acknowledgement is not signed by the host that it names and countersigned").into());
     }
     let job = placed_job(view, &said.job)?;
-    if Address::of(&shown.owner) != job.owner {
+    if Address::of(&shown.owner) != job.agent() {
         return Err(bad("the acknowledgement is countersigned by another account than the job's owner").into());
     }
-    if *sender != job.owner && *sender != said.host {
+    if *sender != job.agent() && *sender != said.host {
         let text = format!("{sender} is neither the owner of job {} nor its host", said.job);
         return Err(refuse(Code::NotTheOwner, text).into());
     }

@@ -1,8 +1,9 @@
 //! The key managers' answer to "was it placed": the job is placed, or tried again, or given up.
 
-use crate::calls::{Done, Halt, credit};
+use crate::calls::{Done, Halt};
 use crate::error::{Code, refuse};
 use crate::keys;
+use crate::messages;
 use crate::params::Params;
 use crate::records::{self, Job, Status, put};
 use parallax_primitives::{Amount, ChainContext, Digest, Event, ParaTimeId, Round};
@@ -90,7 +91,7 @@ pub(crate) fn apply(state: &mut Overlay<'_>, params: &Params, round: Round, verd
     access::clear_public(state, &cipher);
     let event = if placed {
         for position in job.decision.iter().flat_map(|decision| &decision.positions) {
-            access::allow_user(state, *position, &job.owner, round, job_id);
+            access::allow_user(state, *position, &job.agent(), round, job_id);
         }
         job.status = Status::Placed;
         "scheduler.placed"
@@ -106,7 +107,8 @@ pub(crate) fn apply(state: &mut Overlay<'_>, params: &Params, round: Round, verd
     if !matches!(job.status, Status::Pending { .. }) {
         state.delete(keys::job_numbers(&job_id));
         state.delete(keys::job_labels(&job_id));
-        credit(state, &job.owner, std::mem::replace(&mut job.escrow, Amount::ZERO))?;
+        let left = std::mem::replace(&mut job.escrow, Amount::ZERO);
+        messages::settle(state, round, (&job_id, &job), placed, left)?;
     }
     put(state, keys::job(&job_id), &job);
     let event = Event::new(event).with("job", job_id).with("attempt", job.attempts);

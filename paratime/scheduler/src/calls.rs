@@ -9,12 +9,15 @@ use crate::circuit::{LABEL_BLOCKS, NUMBER_BLOCKS, SCORE_BLOCKS, report_blocks};
 use crate::costs::Programs;
 use crate::error::{Code, refuse, refused_input};
 use crate::keys;
+use crate::messages;
 use crate::model::{MAX_REPLICAS, Policy, RESOURCE_DIGITS, Replication};
 use crate::params::Params;
 use crate::policy::ClusterPolicy;
-use crate::records::{self, Host, Job, ReportInfo, Status, get, put, put_account};
+use crate::records::{self, Host, Job, Origin, ReportInfo, Status, get, put, put_account};
 use crate::tx::{Call, EncryptedList, Purpose, SignedTx, metadata};
-use parallax_primitives::{Address, Amount, ChainContext, Digest, Domain, Epoch, Event, KeyId, ParaTimeId, encode};
+use parallax_primitives::{
+    Address, Amount, ChainContext, Digest, Domain, Epoch, Event, KeyId, Nonce, ParaTimeId, encode,
+};
 use parallax_runtime::{Abort, Evaluator, FheBackend, FheError, RoundContext, TxError};
 use parallax_state::{Overlay, StateError, StateView};
 
@@ -71,14 +74,10 @@ pub(crate) struct Rules<'a> {
 impl Rules<'_> {
     /// What the sender must have beyond the fee.
     pub(crate) fn locked(&self, tx: &SignedTx) -> Result<Amount, Halt> {
-        let too_much = || refuse(Code::Unaffordable, "the price of the job's attempts overflows; lower the gas price");
         match &tx.body.call {
             Call::Transfer { amount, .. } => Ok(*amount),
             Call::RegisterHost { .. } => Ok(self.params.host_stake),
-            Call::SubmitJob { policy, replication, .. } => {
-                let escrow = self.programs.escrow(self.params, *policy, *replication, tx.body.gas_price)?;
-                Ok(escrow.ok_or_else(too_much)?)
-            }
+            Call::SubmitJob { .. } => self.escrow(&tx.body.call, tx.body.gas_price),
             Call::ReportTelemetry(_)
             | Call::DeliverAnswer { .. }
             | Call::SetPolicy(_)
@@ -87,6 +86,14 @@ impl Rules<'_> {
             | Call::OpenAnchor(_)
             | Call::RegisterCapacity { .. } => Ok(Amount::ZERO),
         }
+    }
+
+    /// What a job locks at this gas price.
+    pub(crate) fn escrow(&self, call: &Call, gas_price: Amount) -> Result<Amount, Halt> {
+        let Call::SubmitJob { policy, replication, .. } = call else { return Ok(Amount::ZERO) };
+        let escrow = self.programs.escrow(self.params, *policy, *replication, gas_price)?;
+        let too_much = || refuse(Code::Unaffordable, "the price of the job's attempts overflows; lower the gas price");
+        Ok(escrow.ok_or_else(too_much)?)
     }
 
     /// Checks a call against the state and its public fields; the encrypted list is left to [`Rules::check_list`].
@@ -215,6 +222,18 @@ impl Rules<'_> {
 /// What a call returns: its output, and what it tells the world.
 pub(crate) type Done = (Vec<u8>, Vec<Event>);
 
+/// What a job has beside its call.
+pub(crate) struct Terms {
+    /// Its number among the jobs and transactions of its owner.
+    pub(crate) number: Nonce,
+    /// What is paid for a unit of FHE gas.
+    pub(crate) gas_price: Amount,
+    /// What was taken in advance for its attempts.
+    pub(crate) escrow: Amount,
+    /// The contract that it is for.
+    pub(crate) origin: Option<Origin>,
+}
+
 /// Applies checked calls.
 pub(crate) struct Apply<'a, 'e> {
     pub(crate) rules: &'a Rules<'a>,
@@ -252,28 +271,12 @@ impl Apply<'_, '_> {
                 Ok((Vec::new(), vec![event]))
             }
             Call::ReportTelemetry(list) => self.report(state, &sender, list),
-            Call::SubmitJob { request, policy, tier, replication, image } => {
+            Call::SubmitJob { .. } => {
                 let escrow = self.rules.locked(tx)?;
                 debit(state, &sender, escrow)?;
-                let job = Job {
-                    owner: sender,
-                    key_id: request.key_id,
-                    policy: *policy,
-                    tier: *tier,
-                    replication: *replication,
-                    image: image.as_ref().map(|claim| claim.image),
-                    submitted: self.context.round,
-                    height: self.context.height,
-                    index: self.index,
-                    anchor: None,
-                    attempts: 0,
-                    gas_price: tx.body.gas_price,
-                    escrow,
-                    status: Status::Pending { not_before: self.context.round.next() },
-                    decision: None,
-                };
-                let id = job_id(self.rules.chain, self.rules.paratime, sender, tx.body.nonce.0);
-                self.submit(state, id, &job, &request.bytes)
+                let terms = Terms { number: tx.body.nonce, gas_price: tx.body.gas_price, escrow, origin: None };
+                let (id, events) = self.job(state, &sender, &tx.body.call, terms)?;
+                Ok((encode(&id), events))
             }
             Call::DeliverAnswer { answers } => {
                 let rules = self.rules;
@@ -286,12 +289,18 @@ impl Apply<'_, '_> {
             }
             Call::SetPolicy(change) => change.apply(state),
             Call::AnchorDeployment { job, replica, anchor } => {
-                anchors::anchor(state, self.context.round, (job, *replica), *anchor)
+                let done = anchors::anchor(state, self.context.round, (job, *replica), *anchor)?;
+                self.told(state, &sender, (job, *replica), done)
             }
             Call::UpdateStatus { job, replica, status } => {
-                anchors::update(state, self.context.round, (job, *replica), *status)
+                let done = anchors::update(state, self.context.round, (job, *replica), *status)?;
+                self.told(state, &sender, (job, *replica), done)
             }
-            Call::OpenAnchor(shown) => anchors::open(state, self.context.round, sender, shown),
+            Call::OpenAnchor(shown) => {
+                let said = &shown.host.acknowledgement;
+                let done = anchors::open(state, self.context.round, sender, shown)?;
+                self.told(state, &sender, (&said.job, said.replica), done)
+            }
             Call::RegisterCapacity { capacity, price } => audit::register(self, state, &sender, capacity, *price),
         }
     }
@@ -318,16 +327,57 @@ impl Apply<'_, '_> {
         Ok((encode(&number), vec![event]))
     }
 
-    fn submit(&mut self, state: &mut Overlay<'_>, id: Digest, job: &Job, list: &[u8]) -> Result<Done, Halt> {
+    /// Tells the contract that a job is for, if it is for one.
+    fn told(
+        &self,
+        state: &mut Overlay<'_>,
+        sender: &Address,
+        replica: (&Digest, u8),
+        done: Done,
+    ) -> Result<Done, Halt> {
+        let job: Job = records::need(state, &keys::job(replica.0))?;
+        messages::deployed(state, self.context.round, sender, replica, (done, &job))
+    }
+
+    /// Makes a job of a checked [`Call::SubmitJob`] and queues it.
+    pub(crate) fn job(
+        &mut self,
+        state: &mut Overlay<'_>,
+        owner: &Address,
+        call: &Call,
+        terms: Terms,
+    ) -> Result<(Digest, Vec<Event>), Halt> {
+        let Call::SubmitJob { request, policy, tier, replication, image } = call else {
+            return Err(Abort::Local("a job is made of another call".to_owned()).into());
+        };
+        let job = Job {
+            owner: *owner,
+            origin: terms.origin,
+            key_id: request.key_id,
+            policy: *policy,
+            tier: *tier,
+            replication: *replication,
+            image: image.as_ref().map(|claim| claim.image),
+            submitted: self.context.round,
+            height: self.context.height,
+            index: self.index,
+            anchor: None,
+            attempts: 0,
+            gas_price: terms.gas_price,
+            escrow: terms.escrow,
+            status: Status::Pending { not_before: self.context.round.next() },
+            decision: None,
+        };
+        let id = job_id(self.rules.chain, self.rules.paratime, *owner, terms.number.0);
         let program = self.rules.programs.job()?;
-        let mut outputs = self.evaluator.evaluate(self.index, job.key_id, program, &[list])?.into_iter();
+        let mut outputs = self.evaluator.evaluate(self.index, job.key_id, program, &[&request.bytes])?.into_iter();
         let mut next = || outputs.next().ok_or_else(|| Abort::Local("a job's circuit lacks an output".to_owned()));
         state.put_cipher(keys::job_numbers(&id), job.key_id, NUMBER_BLOCKS, next()?);
         state.put_cipher(keys::job_labels(&id), job.key_id, LABEL_BLOCKS, next()?);
-        put(state, keys::job(&id), job);
+        put(state, keys::job(&id), &job);
         put(state, keys::pending(job.tier, job.submitted, job.index), &id);
         let event = Event::new("scheduler.job_submitted").with("job", id).with("owner", job.owner);
-        Ok((encode(&id), vec![event]))
+        Ok((id, vec![event]))
     }
 }
 

@@ -139,6 +139,12 @@ impl Programs {
         Ok(proven(evaluation))
     }
 
+    /// The most FHE gas of so many requests of contracts.
+    pub(crate) fn requests(&self, count: usize) -> Result<Gas, Abort> {
+        let one = proven(self.job()?.gas().0);
+        Ok(Gas(one.0.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX))))
+    }
+
     /// The gas of the largest transaction: a report, whose list is the longest, or a capacity.
     pub(crate) fn largest_call(&self, params: &Params) -> Result<Gas, Abort> {
         let capacity = if params.audits.is_some() { self.capacity(params)?.gas().0 } else { 0 };

@@ -19,7 +19,8 @@
 //!
 //! It is not a cluster manager: it names a host, and starting the workload is between owner and host.
 //! What the two sign to each other and what the chain gets of it is in [`anchors`]; how hosts are held to their reports
-//! in [`audit`]; which images run and who may submit in [`policy`].
+//! in [`audit`]; which images run and who may submit in [`policy`]. How contracts of other ParaTimes submit jobs stands in
+//! `messages.rs`.
 //!
 //! Start with [`model`] and [`mod@reference`], then [`circuit`]; [`tx`] and [`Scheduler`] are what the node sees.
 //! [`openb`] and [`cluster`] are for host clients and demonstrations.
@@ -36,6 +37,7 @@ pub mod error;
 pub mod images;
 pub mod instances;
 pub mod keys;
+mod messages;
 pub mod model;
 pub mod openb;
 pub mod params;
@@ -54,6 +56,7 @@ pub use calls::job_id;
 pub use decisions::{entropy, sample};
 pub use error::Code;
 pub use images::{ImageClaim, ImageTree};
+pub use messages::{MAX_REQUESTS, MAX_SENDINGS};
 pub use model::{Policy, Replication, Report, Request, Spread};
 pub use params::{Genesis, GenesisAccount, Params};
 pub use paratime::{KIND, Scheduler};

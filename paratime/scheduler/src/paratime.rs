@@ -6,6 +6,7 @@ use crate::costs::{Programs, fee};
 use crate::decisions;
 use crate::error::{Code, refuse};
 use crate::keys;
+use crate::messages;
 use crate::model::Replication;
 use crate::params::{self, Params};
 use crate::policy::ClusterPolicy;
@@ -16,7 +17,7 @@ use parallax_primitives::limits::MAX_BATCH_TXS;
 use parallax_primitives::{Address, Amount, ChainContext, Epoch, Event, Gas, ParaTimeId};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{
-    Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult, gas,
+    Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult, gas, outbox,
 };
 use parallax_state::{Changes, Overlay, StateView};
 
@@ -127,13 +128,13 @@ impl Scheduler {
 }
 
 /// One round's work in progress.
-struct RoundRun<'a, 'e> {
+pub(crate) struct RoundRun<'a, 'e> {
     scheduler: &'a Scheduler,
-    rules: Rules<'a>,
-    context: &'a RoundContext,
-    evaluator: Evaluator<'e>,
-    events: Vec<Event>,
-    gas: Gas,
+    pub(crate) rules: Rules<'a>,
+    pub(crate) context: &'a RoundContext,
+    pub(crate) evaluator: Evaluator<'e>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) gas: Gas,
 }
 
 impl RoundRun<'_, '_> {
@@ -268,7 +269,9 @@ impl ParaTime for Scheduler {
         let params = params::parse(parameters)?.params;
         let largest = self.programs.largest_call(&params).map_err(|e| e.to_string())?;
         let audits = self.programs.most_audits(&params).map_err(|e| e.to_string())?;
-        Ok(params.max_decision_gas.saturating_add(audits.0).saturating_add(largest.0))
+        let requests = self.programs.requests(messages::MAX_REQUESTS).map_err(|e| e.to_string())?;
+        let own = params.max_decision_gas.saturating_add(audits.0).saturating_add(requests.0);
+        Ok(own.saturating_add(largest.0))
     }
 
     fn check_tx(
@@ -295,7 +298,9 @@ impl ParaTime for Scheduler {
         let (_, decisions) = decisions::select(view, &self.programs, &params, context)?;
         let drawn = audit::select(view, &params, &self.programs, context)?;
         let audits = audit::planned_gas(&self.programs, &params, &drawn)?;
-        let mut gas = decisions.saturating_add(audits.0);
+        let requests = messages::consumed(context).iter().filter(|(_, request)| request.is_some()).count();
+        let requests = self.programs.requests(requests)?;
+        let mut gas = decisions.saturating_add(audits.0).saturating_add(requests.0);
         let mut take = 0usize;
         for bytes in candidates.iter().take(MAX_BATCH_TXS) {
             let Ok(tx) = SignedTx::open(bytes, &context.chain, &self.id) else { break };
@@ -309,7 +314,7 @@ impl ParaTime for Scheduler {
     fn has_work(&self, view: &dyn StateView) -> Result<bool, Abort> {
         let meta: Option<Meta> = get(view, &keys::meta())?;
         let next = meta.map_or(parallax_primitives::Round(1), |m| m.round.next());
-        Ok(decisions::has_work(view, &records::params(view)?, next)?)
+        Ok(outbox::has_work(view, next)? || decisions::has_work(view, &records::params(view)?, next)?)
     }
 
     fn execute(
@@ -325,10 +330,9 @@ impl ParaTime for Scheduler {
         let (selected, _) = decisions::select(view, &self.programs, &params, context)?;
         let drawn = audit::select(view, &params, &self.programs, context)?;
         let mut state = Overlay::new(view);
-        // A message from the consensus layer is a deposit to its caller; its data means nothing here.
-        for message in &context.in_messages {
-            credit(&mut state, &message.caller, message.tokens).map_err(must_not_fail)?;
-        }
+        let mut events = messages::told(&mut state, context).map_err(must_not_fail)?;
+        let incoming = messages::consumed(context);
+        let consumed = incoming.len();
         decisions::keep_anchors(&mut state, context)?;
         let rules = Rules {
             params: &params,
@@ -343,6 +347,7 @@ impl ParaTime for Scheduler {
         let evaluator = Evaluator::new(fhe, context, cancelled);
         let mut run = RoundRun { scheduler: self, rules, context, evaluator, events: Vec::new(), gas: Gas::ZERO };
         run.audits(&mut state, &drawn)?;
+        run.messages(&mut state, incoming).map_err(must_not_fail)?;
         let mut results = Vec::with_capacity(txs.len());
         for ((index, tx), bytes) in (0u64..).zip(&txs).zip(batch) {
             if cancelled() {
@@ -355,14 +360,16 @@ impl ParaTime for Scheduler {
         run.decisions(&mut state, txs.len() as u64, &selected)?;
         let meta = Meta { round: context.round, epoch: context.epoch, key_ids: context.key_ids.clone() };
         put(&mut state, keys::meta(), &meta);
+        let messages = outbox::send(&mut state, context.round)?;
+        events.append(&mut run.events);
         let changes = state.into_changes();
         let (trace, pbs) = run.evaluator.finish(&changes);
         Ok(Execution {
             changes,
             results,
-            events: run.events,
-            messages: Vec::new(),
-            in_messages_count: u32::try_from(context.in_messages.len()).unwrap_or(u32::MAX),
+            events,
+            messages,
+            in_messages_count: u32::try_from(consumed).unwrap_or(u32::MAX),
             trace,
             gas: run.gas,
             pbs,

@@ -171,6 +171,8 @@ fn job_json(id: &Digest, job: &Job) -> Json {
     json!({
         "id": id,
         "owner": job.owner,
+        "agent": job.agent(),
+        "contract": job.origin.map(|o| json!({ "paratime": o.paratime, "address": o.contract, "request": o.request })),
         "key_id": job.key_id,
         "policy": job.policy,
         "tier": job.tier,

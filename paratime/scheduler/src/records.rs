@@ -5,7 +5,9 @@ use crate::model::{Policy, Replication};
 use crate::params::Params;
 use borsh::{BorshDeserialize, BorshSerialize};
 use parallax_primitives::limits::MAX_VALUE_BYTES;
-use parallax_primitives::{Address, Amount, Digest, Epoch, Height, ImageDigest, KeyId, Nonce, Round, decode, encode};
+use parallax_primitives::{
+    Address, Amount, Digest, Epoch, Height, ImageDigest, KeyId, Nonce, ParaTimeId, Round, decode, encode,
+};
 use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
 
 /// The stored form of a record.
@@ -122,11 +124,28 @@ impl Status {
     }
 }
 
+/// Where a job comes from that no account of this ParaTime has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Origin {
+    /// The ParaTime of the contract.
+    pub paratime: ParaTimeId,
+    /// The contract.
+    pub contract: Address,
+    /// The number by which it knows the job.
+    pub request: u64,
+    /// Who acts for it: may have positions decrypted, and anchors deployments.
+    pub agent: Address,
+    /// What an answer to it pays.
+    pub answer: Amount,
+}
+
 /// A job, as everyone may know it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Job {
     /// Who asks.
     pub owner: Address,
+    /// The contract that asked, if it was one.
+    pub origin: Option<Origin>,
     /// The key that encrypts the request.
     pub key_id: KeyId,
     /// How the winner is chosen.
@@ -155,6 +174,13 @@ pub struct Job {
     pub status: Status,
     /// The last attempt.
     pub decision: Option<Decision>,
+}
+
+impl Job {
+    /// Who signs for the job's owner: the owner, or the agent of a contract, which has no key.
+    pub fn agent(&self) -> Address {
+        self.origin.map_or(self.owner, |origin| origin.agent)
+    }
 }
 
 /// What the last executed round left.

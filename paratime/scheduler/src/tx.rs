@@ -212,7 +212,7 @@ impl SignedTx {
 
 impl Call {
     /// Checks the public fields.
-    fn check_fields(&self) -> Result<(), TxError> {
+    pub(crate) fn check_fields(&self) -> Result<(), TxError> {
         let length = |what: &str, actual: usize, limit: usize| {
             if (1..=limit).contains(&actual) {
                 return Ok(());

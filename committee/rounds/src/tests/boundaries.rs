@@ -2,6 +2,7 @@
 
 use crate::testing::*;
 use crate::*;
+use parallax_primitives::message::OutMessage;
 use parallax_primitives::{Epoch, Gas, Height, ParaTimeId, Round, encode};
 
 fn next_committee() -> Committee {
@@ -200,6 +201,24 @@ fn the_largest_state_fits_into_one_state_value() {
         ..f.proposal(scheduler, 100)
     };
     f.announce_as(scheduler, proposal).unwrap();
+    let call = |bytes: usize| {
+        let data = vec![0; bytes];
+        vec![OutMessage::Call { to: Default::default(), fee: Default::default(), tokens: Default::default(), data }]
+    };
+    let room = parallax_primitives::limits::MAX_ROUND_MESSAGE_BYTES - encode(&call(0)).len();
+    let sent = |messages: &[OutMessage]| match success(1) {
+        Outcome::Success { io_root, state_root, trace_root, in_messages_hash, in_messages_count, .. } => {
+            let messages_hash = crate::messages_hash(messages);
+            Outcome::Success { io_root, state_root, trace_root, messages_hash, in_messages_hash, in_messages_count }
+        }
+        failure => failure,
+    };
+    let mut commit = |messages: Vec<OutMessage>| {
+        let mine = f.commitment(scheduler, sent(&messages));
+        f.commit_as(scheduler, mine, messages)
+    };
+    assert!(matches!(commit(call(room + 1)), Err(crate::RoundError::MessagesTooLarge { .. })));
+    commit(call(room)).unwrap();
     for n in 0..2 * most {
         if n != scheduler {
             f.commit(n, success(1)).unwrap();
@@ -254,6 +273,7 @@ fn error_codes_are_unique_and_fixed() {
         (RoundError::Suspended.code(), 3),
         (RoundError::Duplicate { node: Default::default() }.code(), 15),
         (RoundError::InMessageId { given: 0, expected: 0 }.code(), 25),
+        (RoundError::MessagesTooLarge { actual: 0, limit: 0 }.code(), 26),
     ];
     for (code, expected) in codes {
         assert_eq!(code, expected);

@@ -78,8 +78,8 @@ fn messages_beyond_a_limit_are_refused_and_their_tokens_stay_with_the_sender() {
     let account = registry::paratime_account(&net.paratime);
     let large = vec![0; limits::MAX_IN_MESSAGE_BYTES];
     assert_eq!(send(&mut net, 1, &[large.clone(), vec![0]].concat()), refused("messages", 1));
-    for _ in 0..8 {
-        assert_eq!(send(&mut net, 1, &large), Ok(()), "eight fill the queue's bytes");
+    for _ in 0..4 {
+        assert_eq!(send(&mut net, 1, &large), Ok(()), "four fill the queue's bytes");
     }
     let held = net.balance(&account);
     assert_eq!(send(&mut net, 1, b"x"), refused("rounds", 22));

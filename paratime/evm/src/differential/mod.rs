@@ -77,7 +77,7 @@ fn params() -> Params {
 fn start(code: &BTreeMap<Address, Vec<u8>>) -> MemoryView {
     let genesis = Genesis { params: params(), accounts: development_balances() };
     let mut memory = MemoryView::default();
-    memory.apply(init(&genesis));
+    memory.apply(init(&genesis, parallax_primitives::ParaTimeId::named("evm")));
     let mut state = Overlay::new(&memory);
     let caller = hex::decode(CALLER.trim()).expect("it is hexadecimal");
     let codes = CALLERS.iter().map(|a| (*a, caller.clone())).chain(code.iter().map(|(a, c)| (*a, c.clone())));

@@ -62,6 +62,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) this: Address,
     /// `msg.sender`.
     pub(crate) caller: Address,
+    /// Wei that came with the call; they are the contract's already.
+    pub(crate) value: U256,
     /// Whether state may not be changed.
     pub(crate) is_static: bool,
     /// What is left.
@@ -94,6 +96,7 @@ impl<'a> Frame<'a> {
             journal: &mut *self.journal,
             this: to,
             caller: self.this,
+            value: U256::ZERO,
             is_static: self.is_static,
             gas: self.gas,
             depth: self.depth.saturating_add(1),

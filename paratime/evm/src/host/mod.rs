@@ -12,6 +12,7 @@ mod executor;
 mod frame;
 mod hcu;
 mod input_verifier;
+pub mod jobs;
 mod kms_verifier;
 mod pauser;
 mod provider;
@@ -51,9 +52,16 @@ pub const HCU_LIMIT: Address = address!("233ff88A48c172d29F675403e6A8e302b0F032D
 /// The set of pausers.
 pub const PAUSER_SET: Address = address!("34e3ed8472e409dbf8fdf933ca996dc75e4be126");
 
-/// Every host contract.
+/// Where contracts submit jobs to the scheduling ParaTime. Not one of the published contracts.
+pub const JOBS: Address = address!("506172616c6c6178000000000000000000000001");
+
+/// Every published host contract.
 pub const ALL: [Address; 7] =
     [ACL, EXECUTOR, KMS_VERIFIER, KMS_VERIFIER_OF_PLUGIN, INPUT_VERIFIER, HCU_LIMIT, PAUSER_SET];
+
+/// Every host contract, and what is Parallax's own.
+pub const NATIVE: [Address; 8] =
+    [ACL, EXECUTOR, KMS_VERIFIER, KMS_VERIFIER_OF_PLUGIN, INPUT_VERIFIER, HCU_LIMIT, PAUSER_SET, JOBS];
 
 /// The code at each address: `INVALID`. It is never run, but Solidity asks whether there is any.
 pub const CODE: [u8; 1] = [0xfe];
@@ -66,6 +74,7 @@ struct Table {
     input_verifier: BTreeMap<[u8; 4], input_verifier::Function>,
     kms_verifier: BTreeMap<[u8; 4], kms_verifier::Function>,
     pauser: BTreeMap<[u8; 4], pauser::Function>,
+    jobs: BTreeMap<[u8; 4], jobs::Function>,
     upgrades: BTreeMap<[u8; 4], Upgrade>,
 }
 
@@ -106,6 +115,7 @@ fn table() -> &'static Table {
         input_verifier: indexed(input_verifier::functions()),
         kms_verifier: indexed(kms_verifier::functions()),
         pauser: indexed(pauser::functions()),
+        jobs: indexed(jobs::functions()),
         upgrades: indexed(
             [
                 ("initializeFromEmptyProxy()", Upgrade::Initialize),
@@ -163,6 +173,7 @@ fn call(frame: &mut Frame<'_>, to: Address, input: &[u8]) -> Outcome<Bytes> {
         HCU_LIMIT => hcu::dispatch(*first, data),
         INPUT_VERIFIER => input_verifier::dispatch(frame, *first, data),
         KMS_VERIFIER | KMS_VERIFIER_OF_PLUGIN => kms_verifier::dispatch(frame, *first, data),
+        JOBS => jobs::dispatch(frame, *first, data),
         _ => pauser::dispatch(frame, *first, data),
     }
 }

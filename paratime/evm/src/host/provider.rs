@@ -1,7 +1,7 @@
 //! The host contracts as revm's precompiled contracts: beside those of Ethereum, at their own addresses.
 
 use super::frame::{Fail, Frame, Journal};
-use super::{ALL, call};
+use super::{JOBS, NATIVE, call};
 use revm::context::Cfg;
 use revm::context_interface::{Block, ContextTr, Host, JournalTr};
 use revm::handler::{EthPrecompiles, PrecompileProvider};
@@ -24,7 +24,7 @@ impl Hosts {
     }
 
     fn all(ethereum: &EthPrecompiles) -> AddressSet {
-        ethereum.warm_addresses().iter().copied().chain(ALL).collect()
+        ethereum.warm_addresses().iter().copied().chain(NATIVE).collect()
     }
 }
 
@@ -95,7 +95,7 @@ impl<C: ContextTr<Cfg: Cfg<Spec = SpecId>> + Host> PrecompileProvider<C> for Hos
 
     fn run(&mut self, context: &mut C, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
         let to = inputs.bytecode_address;
-        if !ALL.contains(&to) {
+        if !NATIVE.contains(&to) {
             return self.ethereum.run(context, inputs);
         }
         let input = inputs.input.bytes(context);
@@ -103,11 +103,13 @@ impl<C: ContextTr<Cfg: Cfg<Spec = SpecId>> + Host> PrecompileProvider<C> for Hos
             journal: &mut Live(context),
             this: to,
             caller: inputs.caller,
+            value: inputs.call_value(),
             is_static: inputs.is_static,
             gas: inputs.gas_limit,
             depth: 0,
         };
-        let foreign = inputs.target_address != to || !inputs.call_value().is_zero();
+        let paid = !inputs.call_value().is_zero() && to != JOBS;
+        let foreign = inputs.target_address != to || paid;
         let result = match frame.enter(input.len()) {
             Ok(()) if foreign => Err(Fail::Revert(Vec::new())),
             Ok(()) => call(&mut frame, to, &input),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::{MAX_MINED, MAX_TIME};
-use crate::host::ALL;
+use crate::host::NATIVE;
 use crate::paratime::admit_control;
 use revm::primitives::{Address, Bytes};
 use revm::state::Bytecode;
@@ -132,7 +132,7 @@ impl Round<'_> {
             let mut block = BlockContext::after(&head, self.context, &state::clock(state)?);
             block.timestamp = time;
             let header = self.header(&params, &block, (0, [0; BLOOM_BYTES]))?;
-            head = BlockRecord::new(header, Vec::new(), Vec::new());
+            head = BlockRecord::new(header, Vec::new());
             state::put_block(state, &head);
             tick(state, time, self.context)?;
             time = time.saturating_add(interval);
@@ -144,14 +144,14 @@ impl Round<'_> {
     pub(super) fn close_actions(&mut self) -> Result<Option<u64>, Abort> {
         let mut layer = Overlay::new(&self.state);
         let params = state::params(&layer)?;
-        let deposits = deposits(&params, self.context);
-        if deposits.is_empty() {
+        let incoming = jobs::receive(&mut layer, &params, self.context)?;
+        if incoming.is_empty() {
+            self.state.apply(layer.into_changes());
             return Ok(None);
         }
-        deposit(&mut layer, &deposits)?;
         let block = BlockContext::after(&state::head(&layer)?, self.context, &state::clock(&layer)?);
         let header = self.header(&params, &block, (0, [0; BLOOM_BYTES]))?;
-        state::put_block(&mut layer, &BlockRecord::new(header, Vec::new(), deposits));
+        state::put_block(&mut layer, &incoming.recorded(BlockRecord::new(header, Vec::new())));
         tick(&mut layer, block.timestamp, self.context)?;
         let changes = layer.into_changes();
         journal::apply(&mut self.state, changes)?;
@@ -193,7 +193,7 @@ fn account(state: &mut Overlay<'_>, action: &Action) -> Result<Acted, Abort> {
             return Ok(bad(format!("nonce {nonce} of {address} is below the one that it has, {}", account.nonce)));
         }
         Action::SetNonce { nonce, .. } => account.nonce = *nonce,
-        Action::SetCode { .. } if ALL.contains(&address) => {
+        Action::SetCode { .. } if NATIVE.contains(&address) => {
             return Ok(bad(format!("{address} is a host contract, whose code is part of the node")));
         }
         Action::SetCode { code, .. } if code.is_empty() => account.code_hash = revm::primitives::KECCAK_EMPTY,
