@@ -267,13 +267,16 @@ fn genesis_names_the_parameter_at_fault() {
 }
 
 #[test]
-fn the_least_batch_holds_the_decisions_of_a_round_and_the_largest_transaction() {
+fn the_least_batch_holds_the_decisions_of_a_round_its_requests_and_the_largest_transaction() {
     let net = Net::new(|p| p.policies = vec![Policy::Pack, Policy::Spread, Policy::Cost]);
     let genesis = serde_json::json!({ "params": net.params(), "accounts": [] });
     let least = net.scheduler.least_batch_gas(&genesis).expect("the parameters are right");
     let report = crate::circuit::report_program(3).expect("it builds").gas().0;
     let call = report + parallax_runtime::gas::PROOF + parallax_runtime::gas::TRANSACTION;
-    assert_eq!(least.0, net.params().max_decision_gas.0 + call);
+    let job = crate::circuit::job_program().expect("it builds").gas().0;
+    let request = job + parallax_runtime::gas::PROOF + parallax_runtime::gas::TRANSACTION;
+    let requests = crate::MAX_REQUESTS as u64 * request;
+    assert_eq!(least.0, net.params().max_decision_gas.0 + requests + call);
 }
 
 #[test]
