@@ -64,6 +64,18 @@ impl Incoming {
     }
 }
 
+/// Writes once more what a round got from the consensus layer before the transactions of this block.
+pub(crate) fn repeat(state: &mut Overlay<'_>, block: &BlockRecord) -> Result<(), StateError> {
+    let mut again = Incoming::default();
+    for (to, wei) in &block.deposits {
+        again.add(state, &Address::from(*to), U256::from_be_bytes(*wei))?;
+    }
+    for (slot, word) in &block.answers {
+        again.put(state, U256::from_be_bytes(*slot), U256::from_be_bytes(*word));
+    }
+    Ok(())
+}
+
 /// The account to which a deposit from the consensus layer goes: the twenty bytes of its data, or else its sender's.
 fn depositor(message: &InMessage) -> Address {
     match <[u8; 20]>::try_from(message.data.as_slice()) {

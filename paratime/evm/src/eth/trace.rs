@@ -11,9 +11,10 @@ use super::calls::{call_of, override_block, override_state};
 use super::given::{field, parsed};
 use super::{Answer, Error, Question};
 use crate::evm::{self, BlockContext};
+use crate::jobs;
 use crate::params::Params;
 use crate::receipt::{BlockRecord, Failure};
-use crate::round::{charge, deposit};
+use crate::round::charge;
 use crate::state::{self, Reader};
 use crate::transaction::Transaction;
 use alloy_rpc_types_trace::geth::GethDebugTracingOptions;
@@ -93,7 +94,7 @@ impl Question<'_> {
         }
         let base = self.before(block)?;
         let (mut view, params) = (Overlay::new(&*base), state::params(&*base)?);
-        deposit(&mut view, &block.deposits)?;
+        jobs::repeat(&mut view, block)?;
         let context = BlockContext::of(block);
         let mut out = Vec::new();
         for (position, index) in (0usize..).zip(0u32..).take(block.transactions.len()) {
