@@ -1,5 +1,6 @@
 //! The command line.
 
+mod contract;
 mod genesis;
 mod host;
 mod job;
@@ -73,6 +74,9 @@ enum Command {
     /// What governs a cluster: images, submitters, tiers, freshness
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Deploy and use contracts that compute on encrypted values
+    #[command(subcommand)]
+    Contract(contract::ContractCommand),
     /// Lists of images, as Merkle trees in OpenZeppelin's form
     #[command(subcommand)]
     Images(policy::ImagesCommand),
@@ -223,6 +227,7 @@ impl Cli {
             Command::Host(command) => runtime(2)?.block_on(command.run())?,
             Command::Job(command) => runtime(2)?.block_on(command.run())?,
             Command::Policy(command) => runtime(1)?.block_on(command.run())?,
+            Command::Contract(command) => runtime(2)?.block_on(command.run())?,
             Command::Images(command) => command.run()?,
         }
         Ok(ExitCode::SUCCESS)
