@@ -402,9 +402,10 @@ pub fn json(value: &DynSolValue) -> Json {
         DynSolValue::Function(function) => json!(hex::encode_prefixed(function)),
         DynSolValue::Bytes(bytes) => json!(hex::encode_prefixed(bytes)),
         DynSolValue::String(text) => json!(text),
-        DynSolValue::Array(list) | DynSolValue::FixedArray(list) | DynSolValue::Tuple(list) => {
-            list.iter().map(json).collect()
-        }
+        DynSolValue::Array(list)
+        | DynSolValue::FixedArray(list)
+        | DynSolValue::Tuple(list)
+        | DynSolValue::CustomStruct { tuple: list, .. } => list.iter().map(json).collect(),
     }
 }
 
