@@ -150,6 +150,8 @@ enum Wire {
 pub struct Control {
     /// The digest that names it.
     pub hash: B256,
+    /// What makes it unlike any other that does the same.
+    pub salt: [u8; 32],
     /// What it does.
     pub action: Action,
 }
@@ -163,7 +165,7 @@ impl Control {
         let Some(rest) = bytes.strip_prefix(&[TYPE]) else {
             return Err(refuse(Code::Malformed, "the bytes are no developer transaction"));
         };
-        let Wire::V1(chain, _, action) =
+        let Wire::V1(chain, salt, action) =
             decode("the developer transaction", rest, MAX_TRANSACTION_BYTES).map_err(|error| {
                 let code = match &error {
                     DecodeError::TooLarge { .. } => Code::TooLarge,
@@ -173,7 +175,7 @@ impl Control {
                 refuse(code, error.to_string())
             })?;
         crate::transaction::chain(chain, chain_id)?;
-        Ok(Self { hash: keccak256(bytes), action })
+        Ok(Self { hash: keccak256(bytes), salt, action })
     }
 
     /// Whether it acts on the state by itself; if not, it is a transaction in another's name.

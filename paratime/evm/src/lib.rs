@@ -55,7 +55,7 @@
 //! - The client that encrypts and submits inputs.
 //! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about states ([`eth`]): sending,
 //!   filters, subscriptions, and tracers in JavaScript.
-//! - The contract `ProtocolConfig`, which later versions of the published contracts have.
+//! - Of the contract `ProtocolConfig` what changes it: its interface is not published yet and still moves.
 //! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
 //! - An end to old receipts and ciphertexts: nothing is pruned.
 //! - Legacy transactions without a chain id, and types 3 and 4.

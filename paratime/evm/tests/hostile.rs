@@ -3,7 +3,7 @@
 mod support;
 
 use parallax_evm::handle::FheType;
-use parallax_evm::host::{ACL, ALL, EXECUTOR, HCU_LIMIT, Op};
+use parallax_evm::host::{ACL, ALL, EXECUTOR, HCU_LIMIT, Op, PROTOCOL_CONFIG};
 use revm::primitives::{Address, B256, U256, hex, keccak256};
 use serde_json::Value as Json;
 use support::wallet::Wallet;
@@ -130,7 +130,7 @@ fn complexity_is_limited_in_all_and_along_every_path_and_resets_with_the_transac
 fn host_contracts_take_no_wei_and_lend_nobody_their_code() {
     let mut ring = Ring::new();
     // Copies its calldata, makes a DELEGATECALL with it, and returns whether that succeeded.
-    for contract in ALL {
+    for contract in ALL.into_iter().chain([PROTOCOL_CONFIG]) {
         let before = hex::decode("365f5f375f5f365f73").expect("it is hexadecimal");
         let after = hex::decode("5af45f5260205ff3").expect("it is hexadecimal");
         let code = [&before, contract.as_slice(), &after].concat();

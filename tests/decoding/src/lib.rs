@@ -16,6 +16,7 @@
 // A fixture that cannot be built, and a property that does not hold, end the run on purpose.
 #![allow(clippy::unwrap_used)]
 
+mod evm;
 mod ledger;
 mod messages;
 mod rounds;
@@ -53,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "trace", decode: messages::decode_trace, check: messages::check_trace },
     Target { name: "peer_message", decode: messages::decode_peer, check: messages::check_peer },
     Target { name: "scheduler_transaction", decode: messages::decode_scheduler, check: messages::check_scheduler },
+    Target { name: "evm_transaction", decode: evm::decode, check: evm::check },
     Target { name: "consensus_transaction", decode: ledger::decode_transaction, check: ledger::check_transaction },
     Target { name: "proof", decode: ledger::decode_proof, check: ledger::check_proof },
     Target { name: "decryption", decode: ledger::decode_decryption, check: ledger::check_decryption },

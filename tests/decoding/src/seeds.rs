@@ -3,7 +3,7 @@
 
 use crate::messages::user;
 use crate::rounds::{self, CHAIN, LIVE, digest, paratime, success};
-use crate::{ledger, messages};
+use crate::{evm, ledger, messages};
 use parallax_consensus_app::tx::Call;
 use parallax_evm::permit;
 use parallax_kms::{AuditEntry, AuditRecord, DecryptionRequest, DecryptionResponse, Refusal};
@@ -29,7 +29,11 @@ fn tagged<T: borsh::BorshSerialize>(tag: u8, value: &T) -> Vec<u8> {
 
 /// All seeds.
 pub fn all() -> Vec<Seed> {
-    [of_rounds(), of_peers(), of_ledger(), of_decryption()].concat()
+    [of_rounds(), of_peers(), of_ledger(), of_decryption(), of_evm()].concat()
+}
+
+fn of_evm() -> Vec<Seed> {
+    evm::seeds().into_iter().map(|(name, bytes)| ("evm_transaction", name, bytes)).collect()
 }
 
 fn of_rounds() -> Vec<Seed> {

@@ -15,6 +15,7 @@ mod input_verifier;
 pub mod jobs;
 mod kms_verifier;
 mod pauser;
+mod protocol;
 mod provider;
 pub(crate) mod signers;
 pub mod slots;
@@ -52,16 +53,18 @@ pub const HCU_LIMIT: Address = address!("233ff88A48c172d29F675403e6A8e302b0F032D
 /// The set of pausers.
 pub const PAUSER_SET: Address = address!("34e3ed8472e409dbf8fdf933ca996dc75e4be126");
 
+/// Who decrypts, as versions of the published contracts tell it that no package has yet.
+pub const PROTOCOL_CONFIG: Address = address!("44aA028fd264C76BF4A8f8B4d8A5272f6AE25CAc");
 /// Where contracts submit jobs to the scheduling ParaTime. Not one of the published contracts.
 pub const JOBS: Address = address!("506172616c6c6178000000000000000000000001");
 
-/// Every published host contract.
+/// Every host contract of the published package.
 pub const ALL: [Address; 7] =
     [ACL, EXECUTOR, KMS_VERIFIER, KMS_VERIFIER_OF_PLUGIN, INPUT_VERIFIER, HCU_LIMIT, PAUSER_SET];
 
 /// Every host contract, and what is Parallax's own.
-pub const NATIVE: [Address; 8] =
-    [ACL, EXECUTOR, KMS_VERIFIER, KMS_VERIFIER_OF_PLUGIN, INPUT_VERIFIER, HCU_LIMIT, PAUSER_SET, JOBS];
+pub const NATIVE: [Address; 9] =
+    [ACL, EXECUTOR, KMS_VERIFIER, KMS_VERIFIER_OF_PLUGIN, INPUT_VERIFIER, HCU_LIMIT, PAUSER_SET, PROTOCOL_CONFIG, JOBS];
 
 /// The code at each address: `INVALID`. It is never run, but Solidity asks whether there is any.
 pub const CODE: [u8; 1] = [0xfe];
@@ -75,6 +78,7 @@ struct Table {
     kms_verifier: BTreeMap<[u8; 4], kms_verifier::Function>,
     pauser: BTreeMap<[u8; 4], pauser::Function>,
     jobs: BTreeMap<[u8; 4], jobs::Function>,
+    protocol: BTreeMap<[u8; 4], protocol::Function>,
     upgrades: BTreeMap<[u8; 4], Upgrade>,
 }
 
@@ -116,6 +120,7 @@ fn table() -> &'static Table {
         kms_verifier: indexed(kms_verifier::functions()),
         pauser: indexed(pauser::functions()),
         jobs: indexed(jobs::functions()),
+        protocol: indexed(protocol::functions()),
         upgrades: indexed(
             [
                 ("initializeFromEmptyProxy()", Upgrade::Initialize),
@@ -174,6 +179,7 @@ fn call(frame: &mut Frame<'_>, to: Address, input: &[u8]) -> Outcome<Bytes> {
         INPUT_VERIFIER => input_verifier::dispatch(frame, *first, data),
         KMS_VERIFIER | KMS_VERIFIER_OF_PLUGIN => kms_verifier::dispatch(frame, *first, data),
         JOBS => jobs::dispatch(frame, *first, data),
+        PROTOCOL_CONFIG => protocol::dispatch(frame, *first, data),
         _ => pauser::dispatch(frame, *first, data),
     }
 }

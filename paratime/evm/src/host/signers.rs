@@ -76,7 +76,7 @@ fn element(frame: &mut Frame<'_>, names: &Names, index: u64) -> Outcome<U256> {
 }
 
 /// All signers.
-fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Address>> {
+pub(super) fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Address>> {
     let length = u64::try_from(frame.sload(names.slot(1))?).unwrap_or(u64::MAX);
     let mut out = Vec::new();
     for index in 0..length {
@@ -87,12 +87,12 @@ fn signers(frame: &mut Frame<'_>, names: &Names) -> Outcome<Vec<Address>> {
 }
 
 /// How many signatures are needed.
-fn threshold(frame: &mut Frame<'_>, names: &Names) -> Outcome<U256> {
+pub(super) fn threshold(frame: &mut Frame<'_>, names: &Names) -> Outcome<U256> {
     frame.sload(names.slot(2))
 }
 
 /// Whether the account is a signer.
-fn is_signer(frame: &mut Frame<'_>, names: &Names, account: Address) -> Outcome<bool> {
+pub(super) fn is_signer(frame: &mut Frame<'_>, names: &Names, account: Address) -> Outcome<bool> {
     let slot = frame.entry(names.slot(0), word(account))?;
     frame.flag(slot)
 }
