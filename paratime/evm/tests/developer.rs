@@ -372,6 +372,16 @@ fn bytes_that_are_no_developer_transaction_are_refused() {
 }
 
 #[test]
+fn the_bytes_of_a_developer_transaction_are_pinned() {
+    let bytes = |action| hex::encode(control::bytes(CHAIN_ID, [7; 32], action));
+    let head = format!("5100697a000000000000{}", "07".repeat(32));
+    assert_eq!(bytes(Action::Snapshot), format!("{head}0c"));
+    assert_eq!(bytes(Action::Revert(3)), format!("{head}0d0300000000000000"));
+    let mine = Action::Mine { blocks: 2, interval: 1, at: Some(5) };
+    assert_eq!(bytes(mine), format!("{head}05020000000000000001000000000000000105000000000000 00").replace(' ', ""));
+}
+
+#[test]
 fn what_the_committee_decides_is_answered_honestly() {
     let ask = |method: &str, parameters: Json| request(CHAIN_ID, method, &parameters, [0; 32]);
     for (method, parameters) in [
