@@ -10,6 +10,7 @@ use crate::state::{NodePhase, SupervisorState};
 use crate::supervisor::{Notice, TAIL_LINES};
 use clap::{Args, Subcommand};
 use nix::sys::signal::Signal;
+use parallax_evm::params::LOCALNET_CHAIN_ID;
 use parallax_fhe::BackendKind;
 use parallax_rounds::Resolution;
 use parallax_rpc::{Client, NodeApiClient as _};
@@ -304,6 +305,7 @@ pub fn print_summary(plan: &Plan, took: Duration) {
     for node in &plan.nodes {
         say(format_args!("{:<14}{:<12}{}", node.name, role(node.role), node.rpc_url()));
     }
+    print_ethereum(plan);
     say("\nAccounts. Their keys are public, as are the nodes': nothing on this chain has value.");
     for account in plan.accounts.iter().take(SHOWN_ACCOUNTS) {
         say(format_args!("{:<14}{}  {}", account.name, account.address, account.key.display()));
@@ -313,6 +315,26 @@ pub fn print_summary(plan: &Plan, took: Duration) {
         say(format_args!("{:<14}{more} more in {}", "...", dir.display()));
     }
     print_next(plan);
+}
+
+/// Where Ethereum's tools connect, if the EVM runs.
+fn print_ethereum(plan: &Plan) {
+    let served: Vec<(&str, String)> =
+        plan.nodes.iter().filter_map(|n| Some((n.name.as_str(), n.ethereum_url()?))).collect();
+    if served.is_empty() {
+        return;
+    }
+    say(format_args!(
+        "\nEthereum JSON-RPC of the confidential EVM, chain id {LOCALNET_CHAIN_ID}, HTTP and WebSocket; the ten accounts of \
+         the mnemonic\n\"test test test test test test test test test test test junk\" are funded and held by the nodes."
+    ));
+    for (node, url) in served {
+        say(format_args!("  {url}  {node}"));
+    }
+    let managers = plan.nodes.iter().filter(|n| n.role == parallax_consensus_app::tx::Role::KeyManager);
+    for manager in managers {
+        say(format_args!("  {}  {}: attests encrypted inputs, and decrypts", manager.rpc_url(), manager.name));
+    }
 }
 
 fn print_next(plan: &Plan) {
@@ -418,6 +440,7 @@ async fn status(dir: &Path) -> Result<(), LocalnetError> {
         ));
     }
     say(format_args!("all nodes together {} MB; supervisor is process {}", total / 1_000_000, state.pid));
+    print_ethereum(&plan);
     Ok(())
 }
 

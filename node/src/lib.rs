@@ -3,7 +3,7 @@
 //!
 //! - [`run`](mod@run) builds a node from its home directory; start there.
 //! - [`chain`] is the chain as this node has it; [`consensus`] and [`paratime`] connect pools, gossip and workers to
-//!   it; [`serve`] answers peers, [`rpc`] answers everyone else; [`kms`] is the key manager's loop.
+//!   it; [`serve`] answers peers, [`rpc`] and, for an EVM, [`ethereum`] answer everyone else; [`kms`] is the key manager's loop.
 //! - [`client`] talks to nodes; [`cli`] and [`demo`] are its users.
 //!
 //! It decides nothing that must be agreed on: that is in the crates below it.
@@ -17,6 +17,7 @@ pub mod client;
 pub mod consensus;
 pub mod demo;
 pub mod error;
+pub mod ethereum;
 mod fault;
 pub mod kms;
 pub mod light;

@@ -3,6 +3,7 @@
 use crate::chain::Chain;
 use crate::consensus::{self, Submitter};
 use crate::error::Refused;
+use crate::ethereum;
 use crate::fault::CorruptBlobs;
 use crate::kms::KmsService;
 use crate::light;
@@ -206,6 +207,7 @@ struct Running {
     hosts: BTreeMap<ParaTimeId, Arc<ParaTimeHost>>,
     tasks: Tasks,
     rpc: Option<ServerHandle>,
+    ethereum: Option<ServerHandle>,
 }
 
 async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<Fault>, mut ending: Ending) -> Result<()> {
@@ -233,9 +235,9 @@ async fn chain_node(home: Home, identity: Arc<Identity>, fault: Option<Fault>, m
         }
         ended = serve(&home, context, server, fault, tip, &mut running) => ended,
     };
-    if let Some(rpc) = running.rpc {
+    for server in [running.rpc, running.ethereum].into_iter().flatten() {
         // It fails only if the server has ended already.
-        let _ = rpc.stop();
+        let _ = server.stop();
     }
     running.hosts.values().for_each(|host| host.stop());
     let stopped = if engine_ended { Ok(()) } else { engine.stop().await };
@@ -254,7 +256,7 @@ async fn serve(
     tip: watch::Receiver<Tip>,
     running: &mut Running,
 ) -> Result<()> {
-    let Running { hosts, tasks, rpc } = running;
+    let Running { hosts, tasks, rpc, ethereum: ethereum_rpc } = running;
     let submitter = &context.submitter;
     if home.config.has(Role::Compute) {
         let threads = usize::from(home.config.fhe_threads);
@@ -282,6 +284,14 @@ async fn serve(
     }
     context.paratimes = Arc::new(hosts.clone());
     server.start(context.chain.clone(), Arc::clone(&context.paratimes));
+    if let Some(config) = &home.config.ethereum {
+        let host = hosts.get(&config.paratime).cloned();
+        let host =
+            host.ok_or_else(|| eyre!("config.json: ethereum.paratime: {} does not run here", config.paratime))?;
+        let localnet = home.genesis.consensus.parameters.localnet;
+        *ethereum_rpc = Some(ethereum::serve(config, host, localnet, tasks).await?);
+        tracing::info!(listen = %config.listen, paratime = %config.paratime, "ethereum.started");
+    }
     let identity = Arc::clone(&context.identity);
     *rpc = Some(rpc::serve(&identity, Services::Chain(context)).await?);
     tracing::info!(moniker = identity.config.moniker, rpc = %identity.config.rpc.listen, "node.started");

@@ -146,6 +146,13 @@ impl ParaTimePool {
         }
     }
 
+    /// The first nonce from `nonce` on with which nothing of a sender waits.
+    pub fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
+        let Some(sender) = self.senders.get(sender) else { return nonce };
+        let run = (nonce..).take_while(|nonce| sender.waiting.contains_key(nonce)).count();
+        nonce.saturating_add(u64::try_from(run).unwrap_or(u64::MAX))
+    }
+
     /// The bytes of a transaction.
     pub fn get(&self, digest: &Digest) -> Option<&[u8]> {
         let (sender, nonce) = self.known.get(digest)?;
@@ -295,6 +302,13 @@ mod tests {
         let (info, bytes) = tx(1, 4, 5);
         pool.insert(&info, bytes).unwrap();
         assert_eq!(order(&pool), [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_senders_next_nonce_is_after_all_that_wait_without_a_gap() {
+        let pool = pool(&[(1, 3, 5), (1, 4, 5), (1, 6, 5)]);
+        let next = |sender: u8, nonce| pool.next_nonce(&Address([sender; 20]), nonce);
+        assert_eq!((next(1, 3), next(1, 2), next(1, 6), next(2, 9)), (5, 2, 7, 9));
     }
 
     #[test]

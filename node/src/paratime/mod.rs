@@ -19,10 +19,10 @@ use parallax_evm::EvmParaTime;
 use parallax_fhe::{BackendKind, EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
+use parallax_primitives::{Digest, KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
 use parallax_rounds::{Proposal, SignedProposal, Statement};
 use parallax_runtime::decryption::KeyManagers;
-use parallax_runtime::{FheBackend, ParaTime};
+use parallax_runtime::{FheBackend, ParaTime, TxError};
 use parallax_scheduler::Scheduler;
 use parallax_state::{Namespace, StateError, StateView};
 use parallax_worker::shell::{WorkerReport, WorkerSetup};
@@ -48,6 +48,20 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// The ParaTimes of a node, by id.
 pub type ParaTimes = Arc<BTreeMap<ParaTimeId, Arc<ParaTimeHost>>>;
+
+/// Why a transaction that a client submits here did not come into the pool.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdmitted {
+    /// The ParaTime or the pool refuses it.
+    #[error(transparent)]
+    Refused(TxError),
+    /// This node has no time for it now.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// This node failed.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// One ParaTime on this node.
 pub struct ParaTimeHost {
@@ -75,6 +89,38 @@ impl ParaTimeHost {
     /// Tells the worker that the pool has changed. A full queue is no loss: the next block tells it too.
     pub fn poke(&self) {
         self.worker.send(Input::Pool);
+    }
+
+    /// Brings a client's transaction into the pool, and to the peers. The proof of an encrypted input is verified here,
+    /// once, away from the threads that serve clients.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`].
+    pub async fn submit(&self, bytes: Vec<u8>) -> Result<Digest, NotAdmitted> {
+        let failed = |e: tokio::task::JoinError| NotAdmitted::Failed(e.to_string());
+        let (pool, tx) = (self.pool.clone(), bytes.clone());
+        let turn = tokio::task::spawn_blocking(move || pool.precheck(&tx)).await.map_err(failed)?;
+        let turn = turn.map_err(NotAdmitted::Refused)?.ok_or(NotAdmitted::Busy(
+            "another transaction of this sender is being verified on this node; send this one after the answer",
+        ))?;
+        let (pool, backend, tx) = (self.pool.clone(), Arc::clone(&self.backend), bytes.clone());
+        let admitted = self.admission.run(move || {
+            let admitted = pool.submit(tx, Some(backend.as_ref()));
+            drop(turn);
+            admitted
+        });
+        let full = |_| NotAdmitted::Busy("too much waits for verification on this node; try again later");
+        let digest = admitted.await.map_err(full)?.map_err(NotAdmitted::Refused)?;
+        self.poke();
+        if let Err(error) = self.peers.network.publish(Topic::ParaTimeTx(self.id), bytes).await {
+            tracing::warn!(%error, tx = %digest, "paratime.tx.not_gossiped");
+        }
+        Ok(digest)
+    }
+
+    /// Where the worker is, whenever that changes.
+    pub fn rounds(&self) -> watch::Receiver<WorkerReport> {
+        self.worker.report()
     }
 
     /// Asks the worker of another node; `None` if it cannot be reached or does not answer.

@@ -17,6 +17,7 @@ use parallax_state::{Batch, Column, Database, Namespace, Snapshot, StateError};
 use parallax_worker::seams::LedgerState;
 use parallax_worker::{Anchor, Ledger, LedgerError, PeerRequest, PeerResponse, Pool, Transport};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::broadcast;
 
 /// The chain as a worker sees it.
 pub(super) struct ChainLedger {
@@ -143,6 +144,9 @@ const INDEX_ROUNDS: u64 = super::RETENTION_ROUNDS;
 /// Most rounds whose index is dropped at once.
 const MAX_DROPPED: usize = 16;
 
+/// Arrivals in the pool that a listener may be behind before it must look at the whole pool.
+const MAX_ARRIVALS: usize = 1_024;
+
 /// The pool, shared between admission, gossip and the worker.
 #[derive(Clone)]
 pub struct SharedPool {
@@ -152,6 +156,7 @@ pub struct SharedPool {
     id: ParaTimeId,
     database: Database,
     program: Arc<dyn ParaTime>,
+    arrivals: broadcast::Sender<Digest>,
 }
 
 /// A sender's turn to have a proof verified; it ends when this is dropped.
@@ -173,7 +178,8 @@ fn refused(error: &PoolError) -> TxError {
 impl SharedPool {
     /// An empty pool of a ParaTime.
     pub fn new(chain: ChainContext, id: ParaTimeId, database: Database, program: Arc<dyn ParaTime>) -> Self {
-        Self { inner: Arc::default(), proofs: Arc::default(), chain, id, database, program }
+        let arrivals = broadcast::Sender::new(MAX_ARRIVALS);
+        Self { inner: Arc::default(), proofs: Arc::default(), chain, id, database, program, arrivals }
     }
 
     fn lock(&self) -> MutexGuard<'_, ParaTimePool> {
@@ -229,7 +235,30 @@ impl SharedPool {
                 self.proofs().refuse(tx_digest(&bytes), error.clone());
             })?;
         }
-        self.lock().insert(&info, bytes).map_err(|e| refused(&e))
+        let digest = self.lock().insert(&info, bytes).map_err(|e| refused(&e))?;
+        // Most ParaTimes have no listener.
+        let _ = self.arrivals.send(digest);
+        Ok(digest)
+    }
+
+    /// Tells of every transaction that arrives from now on.
+    pub fn arrivals(&self) -> broadcast::Receiver<Digest> {
+        self.arrivals.subscribe()
+    }
+
+    /// All that waits.
+    pub fn all(&self) -> Vec<(Digest, Arc<Vec<u8>>)> {
+        self.lock().all()
+    }
+
+    /// A transaction that waits.
+    pub fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
+        self.lock().get(digest).map(<[u8]>::to_vec)
+    }
+
+    /// The first nonce from `nonce` on with which nothing of a sender waits.
+    pub fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
+        self.lock().next_nonce(sender, nonce)
     }
 
     /// Remembers in which round, and where in its batch, transactions were executed, and forgets it for rounds whose
@@ -302,7 +331,7 @@ impl Pool for SharedPool {
     }
 
     fn get(&self, digest: &Digest) -> Option<Vec<u8>> {
-        self.lock().get(digest).map(<[u8]>::to_vec)
+        self.bytes(digest)
     }
 
     fn len(&self) -> usize {

@@ -1,11 +1,10 @@
 //! The `paratime` namespace.
 
 use super::consensus::proof;
-use super::{Context, disputes, reading, refuse};
-use crate::paratime::ParaTimeHost;
+use super::{Context, disputes, failed, reading, refuse};
+use crate::paratime::{NotAdmitted, ParaTimeHost};
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::{registry, rounds};
-use parallax_network::Topic;
 use parallax_primitives::{Digest, KeyId, NodeId, ParaTimeId, Round};
 use parallax_rounds::{ParaTimeBlock, Phase};
 use parallax_rpc::types::{
@@ -42,11 +41,6 @@ impl ParaTime {
     }
 }
 
-/// Runs what reads the disk or checks signatures off the threads that serve RPC.
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> RpcResult<T> {
-    tokio::task::spawn_blocking(job).await.map_err(refuse)
-}
-
 #[async_trait]
 impl ParaTimeApiServer for ParaTime {
     async fn list(&self) -> RpcResult<Vec<ParaTimeView>> {
@@ -68,28 +62,11 @@ impl ParaTimeApiServer for ParaTime {
 
     async fn submit(&self, id: ParaTimeId, tx: Hex) -> RpcResult<Digest> {
         let host = self.host(id)?;
-        let busy = |text| RpcError::new(ErrorCode::Busy, text);
-        let (bytes, backend, pool) = (tx.0.clone(), Arc::clone(&host.backend), host.pool.clone());
-        let (tx, turn) = blocking(move || (pool.precheck(&tx.0), tx)).await.map(|(turn, tx)| (tx, turn))?;
-        let turn = turn.map_err(|e| RpcError::rejected(&e))?.ok_or_else(|| {
-            busy("another transaction of this sender is being verified on this node; send this one after the answer")
-        })?;
-        // The proof of an encrypted input is verified here, once, away from the threads that serve RPC.
-        let admitted = host.admission.run({
-            let pool = host.pool.clone();
-            move || {
-                let admitted = pool.submit(bytes, Some(backend.as_ref()));
-                drop(turn);
-                admitted
-            }
-        });
-        let full = |_| busy("too much waits for verification on this node; try again later");
-        let digest = admitted.await.map_err(full)?.map_err(|e| RpcError::rejected(&e))?;
-        host.poke();
-        if let Err(error) = self.0.network.publish(Topic::ParaTimeTx(id), tx.0).await {
-            tracing::warn!(%error, tx = %digest, "paratime.tx.not_gossiped");
-        }
-        Ok(digest)
+        Ok(host.submit(tx.0).await.map_err(|error| match error {
+            NotAdmitted::Refused(error) => RpcError::rejected(&error),
+            NotAdmitted::Busy(text) => RpcError::new(ErrorCode::Busy, text),
+            NotAdmitted::Failed(error) => failed(error),
+        })?)
     }
 
     async fn result(&self, id: ParaTimeId, tx: Digest) -> RpcResult<Option<ResultView>> {

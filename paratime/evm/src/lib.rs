@@ -52,9 +52,8 @@
 //! makes no block unless it is told to.
 //!
 //! # What is not here yet
-//! - The client that encrypts and submits inputs.
-//! - The node that serves this ParaTime, and of JSON-RPC what is more than a question about states ([`eth`]): sending,
-//!   filters, subscriptions, and tracers in JavaScript.
+//! - Of JSON-RPC: tracers in JavaScript. What is more than a question about states ([`eth`]) is the node's: sending,
+//!   filters, subscriptions.
 //! - Of the contract `ProtocolConfig` what changes it: its interface is not published yet and still moves.
 //! - Ciphertexts under different keys in one transaction: after a change of keys old handles cannot meet new ones.
 //! - An end to old receipts and ciphertexts: nothing is pruned.

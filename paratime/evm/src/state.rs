@@ -157,7 +157,10 @@ fn put<T: BorshSerialize>(state: &mut Overlay<'_>, key: Vec<u8>, record: &T) {
 }
 
 /// The rules of this ParaTime.
-pub(crate) fn params(view: &dyn StateView) -> Result<Params, StateError> {
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn params(view: &dyn StateView) -> Result<Params, StateError> {
     get(view, PARAMS)?.ok_or_else(|| corrupt(PARAMS, "there are no parameters"))
 }
 
@@ -176,7 +179,10 @@ pub fn cipher(view: &dyn StateView, handle: &B256) -> Result<Option<CipherRef>, 
 }
 
 /// The block with this number.
-pub(crate) fn block(view: &dyn StateView, number: u64) -> Result<Option<BlockRecord>, StateError> {
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn block(view: &dyn StateView, number: u64) -> Result<Option<BlockRecord>, StateError> {
     get(view, &block_key(number))
 }
 
@@ -194,7 +200,10 @@ pub(crate) fn number(view: &dyn StateView, hash: &B256) -> Result<Option<u64>, S
 }
 
 /// The newest block; genesis made the first one.
-pub(crate) fn head(view: &dyn StateView) -> Result<BlockRecord, StateError> {
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn head(view: &dyn StateView) -> Result<BlockRecord, StateError> {
     let number = get(view, HEAD)?.ok_or_else(|| corrupt(HEAD, "there is no block"))?;
     block(view, number)?.ok_or_else(|| corrupt(HEAD, "the newest block is not here"))
 }
@@ -261,7 +270,10 @@ pub(crate) fn place(view: &dyn StateView, hash: &B256) -> Result<Option<(u64, u3
 }
 
 /// Nonce, balance and code hash of an account; `None` if there is no such account.
-pub(crate) fn account(view: &dyn StateView, address: &Address) -> Result<Option<AccountInfo>, StateError> {
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn account(view: &dyn StateView, address: &Address) -> Result<Option<AccountInfo>, StateError> {
     let found: Option<Account> = get(view, &account_key(address))?;
     Ok(found.map(|a| AccountInfo {
         balance: U256::from_be_bytes(a.balance),

@@ -3,6 +3,7 @@
 use super::given::{number, parsed};
 use super::{Answer, Error, Question, quantity};
 use crate::control;
+use crate::envelope::Envelope;
 use crate::params::Params;
 use crate::receipt::{BlockRecord, Failure, StoredLog, StoredReceipt, bloom};
 use crate::state;
@@ -185,6 +186,39 @@ fn transaction_json(view: &dyn StateView, params: &Params, block: &BlockRecord, 
     };
     if let (Some(out), Json::Object(more)) = (out.as_object_mut(), more) {
         out.extend(more);
+    }
+    Ok(out)
+}
+
+/// A transaction that waits in a pool, as one in a block but without its place; null if the bytes are none.
+///
+/// # Errors
+/// If the state cannot be read.
+pub fn waiting(view: &dyn StateView, bytes: &[u8]) -> Answer {
+    let params = state::params(view)?;
+    let Ok(envelope) = Envelope::open(bytes, params.chain_id) else { return Ok(Json::Null) };
+    let mut out = match &envelope {
+        Envelope::Ethereum(tx) => ethereum_json(tx, params.chain_id),
+        Envelope::Input(_) | Envelope::Control(_) => json!({
+            "hash": envelope.hash().to_string(),
+            "type": quantity(bytes.first().copied().unwrap_or_default()),
+            "nonce": quantity(envelope.nonce()),
+            "to": null,
+            "value": "0x0",
+            "gas": quantity(envelope.gas_limit()),
+            "input": "0x",
+            "chainId": quantity(params.chain_id),
+            "v": "0x0",
+            "r": "0x0",
+            "s": "0x0",
+        }),
+    };
+    if let Some(out) = out.as_object_mut() {
+        out.insert("from".to_owned(), json!(envelope.sender().to_string()));
+        out.insert("gasPrice".to_owned(), json!(quantity(envelope.max_fee())));
+        for place in ["blockHash", "blockNumber", "transactionIndex"] {
+            out.insert(place.to_owned(), Json::Null);
+        }
     }
     Ok(out)
 }

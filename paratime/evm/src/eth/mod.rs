@@ -20,7 +20,7 @@ pub(crate) mod given;
 mod logs;
 mod trace;
 
-pub use blocks::header;
+pub use blocks::{header, waiting};
 pub use chain::{Chain, Newest};
 pub use logs::{LogFilter, MAX_LOG_BLOCKS, MAX_LOGS, logs_of};
 pub use trace::{MAX_RECORDED_BYTES, MAX_VALUES};
