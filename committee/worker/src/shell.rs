@@ -436,8 +436,14 @@ impl<L: Ledger, T: Transport, P: Pool> Worker<L, T, P> {
 }
 
 #[cfg(test)]
+mod evm_tests;
+#[cfg(test)]
 mod resume_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../../paratime/evm/tests/support/wallet.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod wallet;

@@ -3,6 +3,7 @@
 //! The first two steps take public data alone, and planning a batch is doing just them.
 
 mod actions;
+mod evaluate;
 
 use crate::circuit::{self, Inputs, Work};
 use crate::control::{self, Action, Control};
@@ -396,9 +397,7 @@ impl<'a> Round<'a> {
     /// Evaluates what the transactions asked for, in their order, and writes ciphertexts, grants and the block. While a
     /// snapshot is live, what all of that replaces is kept.
     pub(crate) fn finish(mut self, evaluator: &mut Evaluator<'_>) -> Result<Done, Abort> {
-        for (index, work) in std::mem::take(&mut self.work) {
-            self.evaluate(evaluator, index, &work)?;
-        }
+        self.evaluate(evaluator)?;
         for (handle, right) in std::mem::take(&mut self.rights) {
             let Some(cipher) = state::cipher(&self.state, &handle)? else { continue };
             self.grant(handle, cipher, right);
@@ -459,29 +458,6 @@ impl<'a> Round<'a> {
             transactions: [0; 32],
             bloom,
         })
-    }
-
-    fn evaluate(&mut self, evaluator: &mut Evaluator<'_>, index: u64, work: &Work) -> Result<(), Abort> {
-        let mut inputs = Vec::new();
-        let handles = match &work.inputs {
-            Inputs::Handles(handles) => handles.as_slice(),
-            Inputs::List(list) => {
-                inputs.push(list.clone());
-                &[]
-            }
-        };
-        for handle in handles {
-            let missing = || Abort::Local(format!("the ciphertext of handle {handle} is not here"));
-            let cipher = state::cipher(&self.state, handle)?.ok_or_else(missing)?;
-            inputs.push(self.state.blob(&cipher.digest)?.ok_or_else(missing)?);
-        }
-        let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let outputs = evaluator.evaluate(index, work.key, &work.program, &inputs)?;
-        for ((handle, blocks), bytes) in work.outputs.iter().zip(work.program.outputs()).zip(outputs) {
-            let blocks = u16::try_from(blocks.len()).unwrap_or(u16::MAX);
-            self.state.put_cipher(state::cipher_key(handle), work.key, blocks, bytes);
-        }
-        Ok(())
     }
 
     /// Tells the key managers. The handle is what a grant is about.

@@ -5,17 +5,21 @@ use crate::evaluate::{Input, evaluate};
 use crate::keys::{EvaluationKeys, KeyError, ProfileMismatch, check};
 use crate::list;
 use crate::plan::{self, BackendKind};
-use crate::pool::FhePool;
+use crate::pool::{FhePool, POLL};
 use parallax_primitives::{Digest, KeyId};
 use parallax_runtime::trace::leaves;
 use parallax_runtime::{
-    Evaluation, EvaluationProfile, FheBackend, FheError, InputError, InputKind, Program, ReRandomization,
+    Evaluation, EvaluationProfile, FheBackend, FheError, InputError, InputKind, Program, ReRandomization, Task,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many verdicts on lists are kept. Admission and execution ask for the same list within seconds.
 const MAX_VERDICTS: usize = 4_096;
+/// Most programs that are evaluated side by side: what is in memory of each is its values that are still needed.
+const MAX_SIDE_BY_SIDE: usize = 16;
 
 /// Evaluates programs with tfhe on the CPU: under the process's pinned plan, or exactly, as its keys were loaded.
 pub struct TfheBackend {
@@ -147,6 +151,12 @@ impl FheBackend for TfheBackend {
         self.run(None, key, program, inputs, rerandomization, cancelled)
     }
 
+    fn evaluate_all(&self, tasks: &[Task<'_>], cancelled: &dyn Fn() -> bool) -> Result<Vec<Evaluation>, FheError> {
+        side_by_side(tasks, MAX_SIDE_BY_SIDE.min(2 * self.pool.threads()), cancelled, |task, cancelled| {
+            self.run(None, task.key, task.program, &task.inputs, &task.rerandomization, cancelled)
+        })
+    }
+
     fn evaluate_flipped(
         &self,
         op: usize,
@@ -187,6 +197,64 @@ impl TfheBackend {
     }
 }
 
+/// Runs tasks on so many threads, which do the scheduling only: the work is the pool's, whose number of workers stays as
+/// it is. The threads take the tasks in their order. The first error in that order ends all of them.
+fn side_by_side<T: Sync, R: Send>(
+    tasks: &[T],
+    threads: usize,
+    cancelled: &dyn Fn() -> bool,
+    run: impl Fn(&T, &dyn Fn() -> bool) -> Result<R, FheError> + Sync,
+) -> Result<Vec<R>, FheError> {
+    if tasks.len() <= 1 {
+        return tasks.iter().map(|task| run(task, cancelled)).collect();
+    }
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (sender, receiver) = channel();
+    let mut results: Vec<Option<Result<R, FheError>>> = tasks.iter().map(|_| None).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(tasks.len()) {
+            let (sender, run, next, stop) = (sender.clone(), &run, &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(at) else { break };
+                    let result = run(task, &|| stop.load(Ordering::Relaxed));
+                    // Nobody listens any more when another one failed meanwhile.
+                    let _ = sender.send((at, result));
+                }
+            });
+        }
+        drop(sender);
+        // The caller's wish to cancel is asked here, because what asks need not be shared between threads.
+        loop {
+            if cancelled() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            match receiver.recv_timeout(POLL) {
+                Ok((at, result)) => {
+                    if result.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    if let Some(place) = results.get_mut(at) {
+                        *place = Some(result);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    });
+    // What was stopped on behalf of another one's error must not hide it.
+    let all = results.into_iter().map(|result| result.unwrap_or(Err(FheError::Cancelled)));
+    let (done, failed): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
+    let mut failed = failed.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    if failed.is_empty() {
+        return done.into_iter().collect();
+    }
+    let first = failed.iter().position(|error| *error != FheError::Cancelled).unwrap_or(0);
+    Err(failed.swap_remove(first))
+}
+
 fn decode_inputs(key: KeyId, program: &Program, inputs: &[&[u8]]) -> Result<Vec<Input>, FheError> {
     let kinds = program.inputs();
     if kinds.len() != inputs.len() {
@@ -207,4 +275,49 @@ fn decode_inputs(key: KeyId, program: &Program, inputs: &[&[u8]]) -> Result<Vec<
         })?);
     }
     Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn results_come_in_the_order_of_the_tasks_and_tasks_run_at_the_same_time() {
+        let tasks: Vec<usize> = (0..20).collect();
+        // Two at a time must meet, or nobody passes.
+        let meet = Barrier::new(2);
+        let done = side_by_side(&tasks, 2, &|| false, |task, _| {
+            meet.wait();
+            Ok(task * 10)
+        });
+        assert_eq!(done, Ok((0..20).map(|n| n * 10).collect()));
+        assert_eq!(side_by_side(&[1], 4, &|| false, |task, _| Ok(*task)), Ok(vec![1]));
+    }
+
+    #[test]
+    fn an_error_ends_the_others_and_is_not_hidden_by_their_end() {
+        let failed = FheError::Library("the third".to_owned());
+        let done: Result<Vec<()>, FheError> = side_by_side(&[0, 1, 2, 3], 4, &|| false, |task, stopped| {
+            if *task == 2 {
+                return Err(failed.clone());
+            }
+            while !stopped() {
+                std::thread::yield_now();
+            }
+            Err(FheError::Cancelled)
+        });
+        assert_eq!(done, Err(failed));
+    }
+
+    #[test]
+    fn a_caller_that_no_longer_wants_it_stops_all_of_them() {
+        let done: Result<Vec<()>, FheError> = side_by_side(&[0; 8], 3, &|| true, |_, stopped| {
+            while !stopped() {
+                std::thread::yield_now();
+            }
+            Err(FheError::Cancelled)
+        });
+        assert_eq!(done, Err(FheError::Cancelled));
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 256;
 /// How long a wait for results goes on before the caller's wish to cancel is looked at again.
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 

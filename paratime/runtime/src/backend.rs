@@ -93,6 +93,19 @@ pub enum FheError {
     Library(String),
 }
 
+/// A program with what goes into it: the arguments of [`FheBackend::evaluate`].
+#[derive(Clone, Debug)]
+pub struct Task<'a> {
+    /// The key under which all of it is encrypted.
+    pub key: KeyId,
+    /// What is computed.
+    pub program: &'a Program,
+    /// The bytes of the input ciphertexts.
+    pub inputs: Vec<&'a [u8]>,
+    /// The seed.
+    pub rerandomization: ReRandomization,
+}
+
 /// Evaluates programs. Every implementation is a pure function of keys, program, inputs and seed: no clock, no
 /// unseeded randomness, no dependence on threads.
 pub trait FheBackend: Send + Sync {
@@ -123,6 +136,19 @@ pub trait FheBackend: Send + Sync {
         rerandomization: &ReRandomization,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Evaluation, FheError>;
+
+    /// Evaluates programs of which none reads what another one makes, and returns their results in the order of the
+    /// tasks: the same, bit by bit, as evaluating one after the other. A backend with several threads may evaluate them
+    /// side by side.
+    ///
+    /// # Errors
+    /// [`FheError`] of the first task that fails.
+    fn evaluate_all(&self, tasks: &[Task<'_>], cancelled: &dyn Fn() -> bool) -> Result<Vec<Evaluation>, FheError> {
+        tasks
+            .iter()
+            .map(|task| self.evaluate(task.key, task.program, &task.inputs, &task.rerandomization, cancelled))
+            .collect()
+    }
 
     /// Evaluates as [`FheBackend::evaluate`] does, but flips one bit of the first result of operation `op`, as a broken
     /// processor would; everything after it is computed with that. For the faults of a localnet and for tests.

@@ -28,11 +28,11 @@ mod tests;
 pub mod trace;
 
 pub use backend::{
-    ClientCipher, Decryptor, Evaluation, EvaluationProfile, FheBackend, FheError, InputError, ReRandomization,
+    ClientCipher, Decryptor, Evaluation, EvaluationProfile, FheBackend, FheError, InputError, ReRandomization, Task,
 };
 pub use builder::{ProgramBuilder, ProgramError};
 pub use compare::{Comparison, Divergence, TraceDigests};
-pub use evaluator::Evaluator;
+pub use evaluator::{Evaluator, Work};
 pub use integer::{FheType, IntegerOp, Operand, Scalar};
 pub use paratime::{Abort, Execution, ParaTime, Plan, RoundContext, TxError, TxInfo, TxResult};
 pub use program::{Fact, InputKind, Op, Program, Table, ValueId};

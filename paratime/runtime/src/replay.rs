@@ -14,7 +14,7 @@
 //! right one. Where fewer traces can be had the prefix must be empty. `Replay` does not rest on that alone: a leaf of
 //! the prefix that cannot be this replica's own (another opcode, other inputs) ends the prefix there.
 
-use crate::backend::{Evaluation, EvaluationProfile, FheBackend, FheError, InputError, ReRandomization};
+use crate::backend::{Evaluation, EvaluationProfile, FheBackend, FheError, InputError, ReRandomization, Task};
 use crate::program::Program;
 use crate::trace::{TraceLeaf, check, leaf_count};
 use parallax_primitives::{Digest, KeyId};
@@ -167,5 +167,22 @@ impl FheBackend for Replay<'_> {
         }
         self.note(&evaluation, false);
         Ok(evaluation)
+    }
+
+    fn evaluate_all(&self, tasks: &[Task<'_>], cancelled: &dyn Fn() -> bool) -> Result<Vec<Evaluation>, FheError> {
+        let mut out = Vec::with_capacity(tasks.len());
+        // The prefix ends once: behind the first program that does not lie in it, none does.
+        for (at, task) in tasks.iter().enumerate() {
+            if self.agreed(task.program).is_none() {
+                let rest = tasks.get(at..).unwrap_or_default();
+                for evaluation in self.inner.evaluate_all(rest, cancelled)? {
+                    self.note(&evaluation, false);
+                    out.push(evaluation);
+                }
+                return Ok(out);
+            }
+            out.push(self.evaluate(task.key, task.program, &task.inputs, &task.rerandomization, cancelled)?);
+        }
+        Ok(out)
     }
 }

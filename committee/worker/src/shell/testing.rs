@@ -290,13 +290,24 @@ impl Network {
         resolution: Resolution,
         max_batch_gas: Gas,
     ) -> Self {
+        Self::starting_with(&Changes::default(), faults, runtime, resolution, max_batch_gas)
+    }
+
+    /// With this state of round 0.
+    pub(super) fn starting_with(
+        genesis: &Changes,
+        faults: &[(usize, Fault)],
+        runtime: Option<Arc<dyn ParaTime>>,
+        resolution: Resolution,
+        max_batch_gas: Gas,
+    ) -> Self {
         let parameters = RoundParameters {
             workers: 2,
             backups: 3,
             allowed_stragglers: 0,
             proposer_timeout: 60,
             round_timeout: 60,
-            gas_per_block: Gas(10),
+            gas_per_block: Gas((max_batch_gas.0 / 3).max(10)),
             max_batch_gas,
             max_round_interval: 400,
             slash_from: 1,
@@ -314,7 +325,7 @@ impl Network {
         for n in 0..5 {
             let store = MemoryStore::new();
             let tree = Database::open(Arc::new(store.clone())).unwrap().tree(Namespace::ParaTime(paratime()));
-            root = tree.commit(tree.prepare(0, &Changes::default()).unwrap(), Default::default()).unwrap();
+            root = tree.commit(tree.prepare(0, genesis).unwrap(), Default::default()).unwrap();
             let fault = faults.iter().find(|(at, _)| *at == n).map(|(_, fault)| *fault);
             nodes.push(Node { store, pool: ToyPool::default(), fault, crashes: 0, error: None, task: None });
         }
