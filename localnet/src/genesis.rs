@@ -7,7 +7,7 @@ use crate::plan::{Account, PlannedNode};
 use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
 use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
 use parallax_evm::EvmParaTime;
-use parallax_evm::params::{Signers, development_balances};
+use parallax_evm::params::{SchedulerLink, Signers, development_balances};
 use parallax_genesis::{GenesisDocument, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest};
 use parallax_primitives::{Address, Amount, Digest, Domain, Epoch, Gas, NodeId, ParaTimeId};
 use parallax_rounds::Committee;
@@ -166,7 +166,12 @@ fn evm_parameters<'a>(
     let usual = parallax_evm::params::Params::localnet(key_managers, inputs, decryptions);
     // One transaction may take a batch of its own.
     let max_transaction_fhe_gas = fixture.rounds(ParaTimeKind::Evm).max_batch_gas;
-    let params = parallax_evm::params::Params { max_transaction_fhe_gas, ..usual };
+    // Contracts submit jobs to the scheduling ParaTime, where there is one.
+    let scheduler = fixture.paratimes.contains(&ParaTimeKind::Scheduler).then(|| SchedulerLink {
+        paratime: paratime_id(ParaTimeKind::Scheduler),
+        message_fee: parallax_consensus_app::localnet_parameters().min_in_message_fee,
+    });
+    let params = parallax_evm::params::Params { max_transaction_fhe_gas, scheduler, ..usual };
     serde_json::to_value(parallax_evm::params::Genesis { params, accounts: development_balances() })
         .map_err(|e| e.to_string())
 }

@@ -141,7 +141,7 @@ impl Net {
             epoch: Epoch(5),
             beacon: Digest([8; 32]),
             height: Height(10 * self.round),
-            anchor: Digest([100 + round.0 as u8; 32]),
+            anchor: Digest([100u8.wrapping_add(round.0 as u8); 32]),
             time_ms: 1_700_000_000_000 + 1_000 * round.0,
             key_ids: vec![KEY],
             in_messages: self.deposits.clone(),
