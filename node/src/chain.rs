@@ -2,7 +2,7 @@
 
 use parallax_consensus_app::block::Header;
 use parallax_consensus_app::ledger::Ledger;
-use parallax_consensus_app::light::{ParaTimeProof, ProofBundle, ProofBundleV1};
+use parallax_consensus_app::light::{ParaTimeProof, ProofBundle, ProofBundleV1, ProofSet, ProofSetV1};
 use parallax_consensus_app::{keys, rounds};
 use parallax_consensus_engine::{BlockStore, Shared};
 use parallax_genesis::GenesisDocument;
@@ -110,6 +110,23 @@ impl Chain {
         let LightBlock { header, certificate, validators } = light;
         let paratime = Some(ParaTimeProof { block, proof });
         Ok(ProofBundle::V1(ProofBundleV1 { header, certificate, validators, consensus, paratime }))
+    }
+
+    /// Several values of the newest state of a ParaTime that this node holds, with their proofs.
+    ///
+    /// # Errors
+    /// [`ProofError`].
+    pub fn paratime_proofs(&self, id: &ParaTimeId, keys: &[Vec<u8>]) -> Result<ProofSet, ProofError> {
+        let Some((first, others)) = keys.split_first() else {
+            return Err(ProofError::NotKept("a value without a key".to_owned()));
+        };
+        let bundle = self.paratime_proof(id, first, None)?;
+        let ProofBundle::V1(ProofBundleV1 { paratime, .. }) = &bundle;
+        let round = paratime.as_ref().map_or(Round::ZERO, |inner| inner.block.round);
+        let tree = self.database.tree(Namespace::ParaTime(*id));
+        let prove = |key: &Vec<u8>| tree.prove(round.0, key).map_err(|e| not_kept(e, format!("round {round}")));
+        let more = others.iter().map(prove).collect::<Result<_, _>>()?;
+        Ok(ProofSet::V1(ProofSetV1 { bundle, more }))
     }
 
     /// The height whose state is to be proven and the light block that proves it.

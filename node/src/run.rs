@@ -5,7 +5,7 @@ use crate::consensus::{self, Submitter};
 use crate::error::Refused;
 use crate::ethereum;
 use crate::fault::CorruptBlobs;
-use crate::kms::KmsService;
+use crate::kms::{ContractService, Follower, GrantService, KmsService, Served, Service};
 use crate::light;
 use crate::paratime::{self, FheResources, ParaTimeHost, Parts};
 use crate::rpc::{self, Context, Identity, Services};
@@ -19,9 +19,11 @@ use parallax_consensus_engine::{BlockStore, EngineError, Pool, Shared, Tip};
 use parallax_fhe::{BackendKind, Manifest, SecretKeys, TfheDecryptor};
 use parallax_genesis::config::ServedParaTime;
 use parallax_genesis::{Home, ParaTimeGenesis};
-use parallax_kms::KeyManager;
+use parallax_kms::{EvmKeyManager, KeyManager};
 use parallax_network::{Handle, Network, NetworkConfig, NetworkError, NetworkEvent, RequestHandler};
-use parallax_primitives::{Address, ParaTimeId};
+use parallax_primitives::{Address, KeyId, ParaTimeId};
+use parallax_runtime::Decryptor;
+use parallax_runtime::decryption::KeyManagers;
 use parallax_state::Database;
 use parallax_store::RocksStore;
 use parallax_worker::{Fault, FaultKind, WorkerError};
@@ -353,17 +355,17 @@ async fn key_manager(home: Home, identity: Arc<Identity>, mut ending: Ending) ->
     outcome
 }
 
-async fn manage_keys(
-    home: &Home,
-    identity: Arc<Identity>,
-    tasks: &mut Tasks,
-    running: &mut Option<(Handle, ServerHandle)>,
-) -> Result<()> {
-    let [ServedParaTime { id, keys }] = home.config.paratimes.as_slice() else {
-        bail!("config.json: paratimes: a key manager of this version serves exactly one ParaTime");
-    };
-    let (descriptor, genesis) = paratime_of(home, id)?;
-    let keys = home.resolve(keys);
+/// The pure core of a key manager of one ParaTime, by what it answers.
+enum Core {
+    Grants(KeyManager),
+    Contracts(Box<EvmKeyManager>),
+}
+
+/// The key manager of one ParaTime, with its own key set.
+async fn key_manager_of(home: &Home, served: &ServedParaTime) -> Result<(ParaTimeId, Core, KeyManagers, KeyId)> {
+    let id = served.id;
+    let (descriptor, genesis) = paratime_of(home, &id)?;
+    let keys = home.resolve(&served.keys);
     let manifest = Manifest::load(&keys)?;
     if manifest.key_id().0 != descriptor.key_set.0 {
         let (here, there) = (manifest.key_id(), descriptor.key_set);
@@ -372,22 +374,61 @@ async fn manage_keys(
     }
     let key_id = manifest.key_id();
     let secret = tokio::task::spawn_blocking(move || SecretKeys::load(&keys, &manifest)).await??;
-    let decryptor = TfheDecryptor::new(secret);
-    let party = identity.config.kms.as_ref().map_or(0, |k| k.party);
-    let managers = genesis.managers.clone();
-    let key = home.keys.consensus.clone();
-    let manager = KeyManager::new(home.chain, *id, managers.clone(), party, key.clone(), vec![Arc::new(decryptor)])?;
+    let decryptor: Arc<dyn Decryptor> = Arc::new(TfheDecryptor::new(secret));
+    let party = home.config.kms.as_ref().map_or(0, |k| k.party);
+    let (managers, key) = (genesis.managers.clone(), home.keys.consensus.clone());
+    let manager = KeyManager::new(home.chain, id, managers.clone(), party, key, vec![decryptor])?;
+    let core = if descriptor.kind == parallax_evm::KIND {
+        let parameters: parallax_evm::params::Genesis = serde_json::from_value(genesis.parameters.clone())
+            .wrap_err_with(|| format!("the genesis document's parameters of ParaTime {id} are not an EVM's"))?;
+        let manager = EvmKeyManager::new(manager, &parameters.params, home.keys.ethereum.clone())?;
+        Core::Contracts(Box::new(manager))
+    } else {
+        Core::Grants(manager)
+    };
+    Ok((id, core, managers, key_id))
+}
+
+async fn manage_keys(
+    home: &Home,
+    identity: Arc<Identity>,
+    tasks: &mut Tasks,
+    running: &mut Option<(Handle, ServerHandle)>,
+) -> Result<()> {
     let light = light::from_genesis(&home.genesis)?;
+    let mut cores = Vec::new();
+    for served in &home.config.paratimes {
+        cores.push(key_manager_of(home, served).await?);
+    }
+    let Some(first) = home.config.paratimes.first().map(|served| served.id) else {
+        bail!("config.json: paratimes: a key manager serves at least one ParaTime");
+    };
     let network = network(home, Arc::new(Server::default()), tasks).await?;
-    let service = Arc::new(KmsService::new(manager, light, home.chain, key, network.clone()).with_memory(home.data()));
-    tasks.spawn("key manager", done(Arc::clone(&service).run()));
+    let follower = Arc::new(Follower::new(light, network.clone()).with_memory(home.data()));
+    let mut served = BTreeMap::new();
+    for (id, core, managers, key_id) in cores {
+        let service = match core {
+            Core::Grants(core) => {
+                let (key, follower) = (home.keys.consensus.clone(), Arc::clone(&follower));
+                let service = Arc::new(GrantService::new(core, home.chain, key, follower));
+                tasks.spawn(format!("key manager of {}", id.short()), done(Arc::clone(&service).run()));
+                Service::Grants(service)
+            }
+            Core::Contracts(core) => Service::Contracts(Arc::new(ContractService::new(*core, Arc::clone(&follower)))),
+        };
+        served.insert(id, Served { service, managers, key_id });
+    }
+    let following = Arc::clone(&follower);
+    tasks.spawn("light client", async move {
+        following.run(first).await;
+        Ok(())
+    });
     let services = Services::KeyManager {
-        service,
+        service: KmsService { served, follower },
         identity: Arc::clone(&identity),
         chain: (home.genesis.consensus.chain_id.clone(), home.chain),
         network: network.clone(),
-        managers,
-        key_id,
+        signer: home.keys.ethereum.address(),
     };
     let rpc = rpc::serve(&identity, services).await?;
     *running = Some((network, rpc));

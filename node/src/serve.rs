@@ -83,6 +83,10 @@ fn answer(chain: &Chain, paratimes: &ParaTimes, request: Request) -> Result<Resp
                 Err(error) => Response::Refused(error.to_string()),
             }
         }
+        Request::Proofs { paratime, keys } => match chain.paratime_proofs(&paratime, &keys) {
+            Ok(set) => Response::Proof(set.encode()),
+            Err(error) => Response::Refused(error.to_string()),
+        },
         // A node that does not run the ParaTime has an empty tree of it, and an empty list would pass for "nothing waits".
         Request::Keys { paratime, .. } if !paratimes.contains_key(&paratime) => Response::NotFound,
         Request::Keys { prefix, .. } if !prefix.starts_with(access::PUBLIC_PREFIX) => {

@@ -4,12 +4,14 @@
 #![allow(missing_docs)]
 
 use crate::types::{
-    AccountView, BlockView, ChainEvent, DisputeView, Health, KmsStatus, NodeView, ParaTimeView, PublicKeyInfo,
-    ResultView, RoundEvent, RoundReport, RoundView, Status, TraceDigestsView, TxStatus, ValidatorsView,
+    AccountView, BlockView, ChainEvent, DisputeView, Health, InputAttestation, KmsStatus, NodeView, ParaTimeView,
+    PublicKeyInfo, PublicValues, ResultView, RoundEvent, RoundReport, RoundView, Status, TraceDigestsView, TxStatus,
+    ValidatorsView,
 };
 use crate::{Hex, LightBlock, ProofBundle};
 use jsonrpsee::core::RpcResult;
 use jsonrpsee::proc_macros::rpc;
+use parallax_evm::permit::SignedPermit as EvmPermit;
 use parallax_primitives::{Address, Digest, Height, NodeId, ParaTimeId, Round};
 use parallax_rounds::ParaTimeBlock;
 use parallax_runtime::ProvenLeaf;
@@ -162,6 +164,21 @@ pub trait KmsApi {
     /// the ciphertext is final and granted. Asking again gives an equal answer.
     #[method(name = "user_decrypt")]
     async fn user_decrypt(&self, permit: SignedPermit) -> RpcResult<SignedAnswer>;
+
+    /// Attests the values of an encrypted input of an EVM ParaTime, once its transaction is in a final block: what a
+    /// contract takes as a proof.
+    #[method(name = "attest_input")]
+    async fn attest_input(&self, paratime: ParaTimeId, tx: Digest) -> RpcResult<InputAttestation>;
+
+    /// Decrypts values of an EVM ParaTime that a contract made publicly decryptable, signed for contracts: at most
+    /// `parallax_evm::decryption::MAX_BITS` bits.
+    #[method(name = "public_decrypt")]
+    async fn public_decrypt(&self, paratime: ParaTimeId, handles: Vec<Digest>) -> RpcResult<PublicValues>;
+
+    /// Decrypts values of contracts of an EVM ParaTime for the signer of a permit, one answer for each, sealed to the
+    /// permit's key. Asking again gives equal answers.
+    #[method(name = "user_decrypt_for")]
+    async fn user_decrypt_for(&self, paratime: ParaTimeId, permit: EvmPermit) -> RpcResult<Vec<SignedAnswer>>;
 
     /// Where this key manager stands.
     #[method(name = "status")]

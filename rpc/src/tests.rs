@@ -132,6 +132,19 @@ mod nothing {
         async fn user_decrypt(&self, _: SignedPermit) -> RpcResult<SignedAnswer> {
             unsupported()
         }
+        async fn attest_input(&self, _: ParaTimeId, _: Digest) -> RpcResult<InputAttestation> {
+            unsupported()
+        }
+        async fn public_decrypt(&self, _: ParaTimeId, _: Vec<Digest>) -> RpcResult<PublicValues> {
+            unsupported()
+        }
+        async fn user_decrypt_for(
+            &self,
+            _: ParaTimeId,
+            _: parallax_evm::permit::SignedPermit,
+        ) -> RpcResult<Vec<SignedAnswer>> {
+            unsupported()
+        }
         async fn status(&self) -> RpcResult<KmsStatus> {
             unsupported()
         }
@@ -199,7 +212,8 @@ fn the_methods_and_codes_of_the_interface_are_pinned() {
     ];
     assert_eq!(methods(paratime.method_names()), expected.map(|m| format!("paratime_{m}")));
     let kms = KmsApiServer::into_rpc(Nothing);
-    assert_eq!(methods(kms.method_names()), ["kms_status", "kms_user_decrypt"]);
+    let expected = ["attest_input", "public_decrypt", "status", "user_decrypt", "user_decrypt_for"];
+    assert_eq!(methods(kms.method_names()), expected.map(|m| format!("kms_{m}")));
     let numbers: Vec<i32> = ErrorCode::ALL.iter().map(|c| c.number()).collect();
     assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
     assert_eq!(ErrorCode::from_number(ErrorCode::Denied.number()), Some(ErrorCode::Denied));

@@ -7,8 +7,8 @@ use parallax_consensus_app::standing::Standing;
 use parallax_consensus_app::tx::{NodeDescriptor, Role};
 use parallax_consensus_app::{CommitCertificate, Receipt};
 use parallax_primitives::{
-    Address, Amount, ChainContext, Digest, Epoch, Event, Gas, Height, KeyId, NodeId, Nonce, ParaTimeId, PublicKey,
-    Round,
+    Address, Amount, ChainContext, Digest, Epoch, EthereumSignature, Event, Gas, Height, KeyId, NodeId, Nonce,
+    ParaTimeId, PublicKey, Round,
 };
 use parallax_rounds::{Committee, ParaTimeBlock, Proposal, SignedCommitment, SignedProposal};
 use parallax_runtime::decryption::KeyManagers;
@@ -457,8 +457,19 @@ pub struct KeyPart {
 /// Where a key manager stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KmsStatus {
-    /// Its number.
+    /// Its number among the parties.
     pub party: u16,
+    /// The address by which contracts of EVM ParaTimes know it.
+    pub signer: Address,
+    /// The ParaTimes that it decrypts for.
+    pub paratimes: Vec<KmsParaTime>,
+}
+
+/// Where a key manager stands with one ParaTime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KmsParaTime {
+    /// Which.
+    pub id: ParaTimeId,
     /// How many parties there are.
     pub parties: u16,
     /// How many may fail or lie.
@@ -473,4 +484,36 @@ pub struct KmsStatus {
     pub refused: u64,
     /// Grants seen and not yet answered.
     pub pending: u64,
+}
+
+/// That contracts of an EVM ParaTime may use the values of an encrypted input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputAttestation {
+    /// The values.
+    pub handles: Vec<Digest>,
+    /// The contract that may use them.
+    pub contract: Address,
+    /// On whose behalf.
+    pub user: Address,
+    /// By EIP-712, with the domain of the input verifier.
+    pub signature: EthereumSignature,
+    /// Whose signature.
+    pub signer: Address,
+    /// Extra data, which is signed too and ends the proof.
+    pub extra: Hex,
+}
+
+/// Values of an EVM ParaTime that everyone may know, as contracts believe them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicValues {
+    /// As `abi.encode` writes them: a word of 32 bytes each, in the order of the request.
+    pub plaintexts: Hex,
+    /// The same for people: booleans, addresses, and numbers in decimal digits.
+    pub values: Vec<serde_json::Value>,
+    /// By EIP-712, with the domain of the decryption verifier.
+    pub signature: EthereumSignature,
+    /// Whose signature.
+    pub signer: Address,
+    /// Extra data, which is signed too and ends the proof.
+    pub extra: Hex,
 }

@@ -20,6 +20,8 @@ pub const MAX_RESPONSE_BYTES: usize = MAX_PEER_MESSAGE_BYTES;
 pub const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
 /// Most digests in one request.
 pub const MAX_DIGESTS: usize = 4_096;
+/// Most state keys in one request for proofs.
+pub const MAX_PROOF_KEYS: usize = 1_024;
 
 /// Calls from handles that wait for the service.
 pub const COMMAND_QUEUE: usize = 256;

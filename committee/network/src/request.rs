@@ -49,6 +49,14 @@ pub enum Request {
     },
     /// A decryption, in the key managers' own encoding. Answered by [`Response::Decryption`].
     Decryption(Vec<u8>),
+    /// Several values of a ParaTime's newest state with the proof of them, all in one state. Answered by
+    /// [`Response::Proof`] with an encoded proof set.
+    Proofs {
+        /// The ParaTime.
+        paratime: ParaTimeId,
+        /// The state keys: 1 to [`limits::MAX_PROOF_KEYS`].
+        keys: Vec<Vec<u8>>,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -60,7 +68,7 @@ pub enum Response {
     Blob(Vec<u8>),
     /// Ciphertexts in the order asked for; shorter than asked for if they would not fit.
     Blobs(Vec<Option<Vec<u8>>>),
-    /// An encoded proof bundle.
+    /// An encoded proof bundle, or a set of proofs.
     Proof(Vec<u8>),
     /// Keys in order.
     Keys(Vec<Vec<u8>>),
@@ -94,6 +102,7 @@ impl Request {
             Self::Proof { .. } => "proof",
             Self::Keys { .. } => "keys",
             Self::Decryption(_) => "decryption",
+            Self::Proofs { .. } => "proofs",
         }
     }
 
@@ -105,7 +114,8 @@ impl Request {
     /// From wire bytes.
     ///
     /// # Errors
-    /// Oversize, malformed, trailing bytes, or more digests than [`limits::MAX_DIGESTS`].
+    /// Oversize, malformed, trailing bytes, more digests than [`limits::MAX_DIGESTS`], or more state keys than
+    /// [`limits::MAX_PROOF_KEYS`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let RequestMessage::V1(request) = decode("request", bytes, limits::MAX_REQUEST_BYTES)?;
         match &request {
@@ -113,6 +123,11 @@ impl Request {
                 what: "list of digests",
                 actual: digests.len(),
                 limit: limits::MAX_DIGESTS,
+            }),
+            Self::Proofs { keys, .. } if keys.len() > limits::MAX_PROOF_KEYS => Err(DecodeError::TooLarge {
+                what: "list of state keys",
+                actual: keys.len(),
+                limit: limits::MAX_PROOF_KEYS,
             }),
             _ => Ok(request),
         }
@@ -129,7 +144,7 @@ impl Request {
             }
             (Self::Worker { .. }, Response::Worker(_))
             | (Self::Blob { .. }, Response::Blob(_))
-            | (Self::Proof { .. }, Response::Proof(_))
+            | (Self::Proof { .. } | Self::Proofs { .. }, Response::Proof(_))
             | (Self::Decryption(_), Response::Decryption(_)) => true,
             _ => false,
         }
@@ -212,6 +227,8 @@ mod tests {
     #[test]
     fn the_first_format_is_frozen() {
         assert_eq!(Request::Decryption(vec![9]).encode(), [0, 5, 1, 0, 0, 0, 9]);
+        let proofs = Request::Proofs { paratime: ParaTimeId([1; 32]), keys: vec![vec![9]] };
+        assert_eq!(proofs.encode(), [[0, 6].as_slice(), &[1; 32], &[1, 0, 0, 0, 1, 0, 0, 0, 9]].concat());
         assert_eq!(Response::Busy.encode().unwrap(), [0, 7]);
     }
 
@@ -219,6 +236,9 @@ mod tests {
     fn a_list_of_too_many_digests_is_refused() {
         let bytes = Request::Blobs { digests: vec![Digest::ZERO; limits::MAX_DIGESTS + 1] }.encode();
         assert!(matches!(Request::decode(&bytes), Err(DecodeError::TooLarge { limit: limits::MAX_DIGESTS, .. })));
+        let keys = vec![vec![]; limits::MAX_PROOF_KEYS + 1];
+        let bytes = Request::Proofs { paratime: ParaTimeId([0; 32]), keys }.encode();
+        assert!(matches!(Request::decode(&bytes), Err(DecodeError::TooLarge { limit: limits::MAX_PROOF_KEYS, .. })));
     }
 
     #[test]

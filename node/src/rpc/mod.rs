@@ -75,17 +75,15 @@ pub enum Services {
     /// A key manager.
     KeyManager {
         /// Its service.
-        service: Arc<KmsService>,
+        service: KmsService,
         /// Who it is.
         identity: Arc<Identity>,
         /// Chain id and context.
         chain: (String, parallax_primitives::ChainContext),
         /// The network.
         network: Handle,
-        /// Who decrypts.
-        managers: parallax_runtime::decryption::KeyManagers,
-        /// The key under which it decrypts.
-        key_id: parallax_primitives::KeyId,
+        /// The address by which contracts know it.
+        signer: parallax_primitives::Address,
     },
 }
 
@@ -97,8 +95,8 @@ fn methods(services: Services) -> Result<RpcModule<()>> {
             module.merge(consensus::Consensus(context.clone()).into_rpc())?;
             module.merge(paratime::ParaTime(context).into_rpc())?;
         }
-        Services::KeyManager { service, identity, chain, network, managers, key_id } => {
-            let kms = kms::Kms { service, identity, chain, network, managers, key_id };
+        Services::KeyManager { service, identity, chain, network, signer } => {
+            let kms = kms::Kms { service, identity, chain, network, signer };
             module.merge(parallax_rpc::NodeApiServer::into_rpc(kms.clone()))?;
             module.merge(parallax_rpc::KmsApiServer::into_rpc(kms))?;
         }

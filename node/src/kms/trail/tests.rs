@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first error")]
 
 use super::*;
-use parallax_consensus_app::light::ParaTimeProof;
+use parallax_consensus_app::light::{ParaTimeProof, ProofSetV1};
 use parallax_consensus_app::{CommitCertificate, Header, PrecommitMessage, Validator, ValidatorSet, keys, stored};
 use parallax_memory_store::MemoryStore;
+use parallax_primitives::{ChainContext, Digest, Height, Round, SecretKey};
 use parallax_rounds::ParaTimeBlock;
-use parallax_state::{Batch, Changes, Database, Namespace, Tree};
+use parallax_state::{Batch, Changes, Database, Namespace, Tree, Value};
 use std::sync::Arc;
 
 const CHAIN: ChainContext = ChainContext(Digest([7; 32]));
@@ -60,7 +61,13 @@ fn bundle(round: u64, height: u64, asked: &[u8]) -> ProofBundleV1 {
 }
 
 fn read(trail: &mut Trail, bundle: ProofBundleV1, asked: &[u8], newest: u64) -> &'static str {
-    match trail.believe(&ProofBundle::V1(bundle).encode(), ID, asked, Round(newest)) {
+    let known = Newest::default();
+    known.set(Round(newest));
+    shown(&trail.believe(&ProofBundle::V1(bundle).encode(), ID, asked, &known))
+}
+
+fn shown<T>(reading: &Reading<T>) -> &'static str {
+    match reading {
         Reading::Good(_) => "good",
         Reading::Weak(_) => "weak",
         Reading::Skip(_) => "skip",
@@ -80,7 +87,7 @@ fn a_proof_is_followed_and_one_of_absence_gives_way_to_another_peers() {
 #[test]
 fn a_peer_that_lags_is_passed_over_and_one_that_forges_is_called_false() {
     let mut trail = trail();
-    assert!(matches!(trail.believe(b"no bundle", ID, b"grant", Round(0)), Reading::False(_)));
+    assert!(matches!(trail.believe(b"no bundle", ID, b"grant", &Newest::default()), Reading::False(_)));
     let mut unsigned = bundle(2, 40, b"grant");
     unsigned.certificate.signatures.clear();
     assert_eq!(read(&mut trail, unsigned, b"grant", 0), "false");
@@ -94,4 +101,20 @@ fn a_peer_that_lags_is_passed_over_and_one_that_forges_is_called_false() {
     assert_eq!(read(&mut trail, bundle(2, 51, b"grant"), b"grant", 3), "skip");
     assert_eq!(read(&mut trail, bundle(3, 52 + MAX_PROOF_AGE, b"grant"), b"grant", 3), "good");
     assert_eq!(read(&mut trail, bundle(3, 51, b"grant"), b"grant", 3), "skip", "a header from long ago");
+}
+
+#[test]
+fn a_set_that_leaves_out_what_was_asked_for_is_false_and_one_with_an_absence_is_weak() {
+    let mut trail = trail();
+    let mut read = |first: &[u8], more: &[&[u8]], asked: &[&[u8]]| {
+        let inner = tree(Namespace::ParaTime(ID), b"grant", vec![1]);
+        let more = more.iter().map(|key| inner.prove(1, *key).unwrap()).collect();
+        let set = ProofSet::V1(ProofSetV1 { bundle: ProofBundle::V1(bundle(2, 40, first)), more });
+        let asked: Vec<Vec<u8>> = asked.iter().map(|key| key.to_vec()).collect();
+        shown(&trail.believe_all(&set.encode(), ID, &asked, &Newest::default()))
+    };
+    assert_eq!(read(b"grant", &[], &[b"grant"]), "good");
+    assert_eq!(read(b"grant", &[b"none"], &[b"none", b"grant"]), "weak");
+    assert_eq!(read(b"grant", &[], &[b"grant", b"none"]), "false");
+    assert!(matches!(trail.believe_all(b"no set", ID, &[], &Newest::default()), Reading::False(_)));
 }
