@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod evm;
+mod key_manager;
 mod network;
 mod placement;
 mod standing;
