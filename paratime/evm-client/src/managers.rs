@@ -3,23 +3,22 @@
 //! accept, sealed answers against the key managers of the ParaTime.
 
 use crate::abi::Method;
-use crate::chain::{EvmClient, POLL, Request, answer_fault, parameters};
+use crate::chain::{EvmClient, POLL, Request, answer_fault};
 use crate::error::{Error, argument};
 use crate::value::{Value, type_of};
 use crate::wallet::Wallet;
 use alloy_dyn_abi::DynSolValue;
-use jsonrpsee::core::client::{ClientT, Error as RpcFault};
+use jsonrpsee::core::client::Error as RpcFault;
 use parallax_evm::host::{INPUT_VERIFIER, KMS_VERIFIER, Verifier};
 use parallax_evm::permit::{Pair, Permit, SignedPermit};
 use parallax_evm::{decryption, input, signature};
 use parallax_kms::{OpenError, open_evm_answer};
 use parallax_primitives::seal;
 use parallax_primitives::{Address as Account, Digest, EthereumSignature, Height};
-use parallax_rpc::{Client, NodeApiClient as _};
+use parallax_rpc::types::{InputAttestation, PublicValues};
+use parallax_rpc::{Client, ErrorCode, Hex, KmsApiClient as _, NodeApiClient as _, error_code};
 use parallax_runtime::decryption::SignedAnswer;
-use revm::primitives::{Address, B256, Bytes};
-use serde::Deserialize;
-use serde_json::json;
+use revm::primitives::{Address, B256};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,22 +30,6 @@ const FINAL_LIMIT: Duration = Duration::from_secs(60);
 const USER_DECRYPT: &str = "kms_user_decrypt_for";
 /// How many days a permit holds unless its user says otherwise.
 pub const PERMIT_DAYS: u64 = 1;
-
-/// A key manager's attestation of an input.
-#[derive(Debug, Deserialize)]
-struct Attestation {
-    handles: Vec<B256>,
-    signature: EthereumSignature,
-    extra: Bytes,
-}
-
-/// A key manager's public decryption.
-#[derive(Debug, Deserialize)]
-struct Decryption {
-    plaintexts: Bytes,
-    signature: EthereumSignature,
-    extra: Bytes,
-}
 
 /// A public decryption, with what makes a contract believe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +91,11 @@ fn too_few(given: usize, needed: u64, last: Option<Error>) -> Error {
     }
 }
 
+/// Handles, as the interface of a node writes them.
+fn digests(handles: &[B256]) -> Vec<Digest> {
+    handles.iter().map(|handle| Digest(handle.0)).collect()
+}
+
 impl EvmClient {
     /// Domain, signers and threshold of a verifying contract, as the chain has them.
     async fn verifier(&self, contract: Address, signers: &str) -> Result<Verifier, Error> {
@@ -142,27 +130,27 @@ impl EvmClient {
         Ok(&self.managers)
     }
 
-    /// Asks a key manager, again while what it is asked about may be on its way to a header that it has verified. A
-    /// refusal after that is its answer.
-    async fn ask_manager<T: serde::de::DeserializeOwned, const N: usize>(
+    /// Asks a key manager, again while what it is asked about may be on its way to a header that it has verified, and
+    /// while it is busy. A refusal after that is its answer.
+    async fn ask_manager<T, F: Future<Output = Result<T, RpcFault>>>(
         &self,
         manager: &Client,
-        method: &str,
-        given: [serde_json::Value; N],
+        question: impl Fn(Client) -> F,
     ) -> Result<T, Error> {
         let seen = Height(self.node.health().await?.height.0.saturating_add(BLOCKS_TO_PROVE));
         let begun = Instant::now();
         loop {
-            let error = match manager.request(method, parameters(given.clone())).await {
+            let error = match question(manager.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if !matches!(error, RpcFault::Call(_)) || begun.elapsed() >= FINAL_LIMIT {
                 return Err(error.into());
             }
-            if manager.health().await?.height >= seen {
+            let passing = matches!(error_code(&error), Some(ErrorCode::Busy | ErrorCode::NotReady));
+            if !passing && manager.health().await?.height >= seen {
                 // It may have learnt of the last of these blocks after it refused.
-                return Ok(manager.request(method, parameters(given)).await?);
+                return Ok(question(manager.clone()).await?);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -181,18 +169,19 @@ impl EvmClient {
         user: Address,
     ) -> Result<Vec<u8>, Error> {
         let verifier = self.verifier(INPUT_VERIFIER, "getCoprocessorSigners").await?;
-        let (mut found, mut extra, mut last) = (Signatures::default(), None::<Bytes>, None);
+        let (mut found, mut extra, mut last) = (Signatures::default(), None::<Vec<u8>>, None);
+        let (paratime, tx) = (self.paratime, Digest(input.0));
         for manager in self.some_managers()? {
-            let given = [json!(self.paratime), json!(input)];
-            let answer: Attestation = match self.ask_manager(manager, "kms_attest_input", given).await {
+            let question = |manager: Client| async move { manager.attest_input(paratime, tx).await };
+            let answer: InputAttestation = match self.ask_manager(manager, question).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     last = Some(error);
                     continue;
                 }
             };
-            let said = extra.get_or_insert_with(|| answer.extra.clone()).clone();
-            if answer.handles != handles || answer.extra != said {
+            let said = extra.get_or_insert_with(|| answer.extra.0.clone()).clone();
+            if answer.handles != digests(handles) || answer.extra.0 != said {
                 last = Some(answer_fault(manager, "kms_attest_input", "it attests something else"));
                 continue;
             }
@@ -213,23 +202,28 @@ impl EvmClient {
     pub async fn public_decrypt(&self, handles: &[B256]) -> Result<PublicDecryption, Error> {
         let kinds = handles.iter().map(type_of).collect::<Result<Vec<_>, _>>()?;
         let verifier = self.verifier(KMS_VERIFIER, "getKmsSigners").await?;
-        let (mut found, mut first, mut last) = (Signatures::default(), None::<(Bytes, Bytes)>, None);
+        let (mut found, mut first, mut last) = (Signatures::default(), None::<(Vec<u8>, Vec<u8>)>, None);
+        let paratime = self.paratime;
         for manager in self.some_managers()? {
-            let given = [json!(self.paratime), json!(handles)];
-            let answer: Decryption = match self.ask_manager(manager, "kms_public_decrypt", given).await {
+            let question = |manager: Client| {
+                let handles = digests(handles);
+                async move { manager.public_decrypt(paratime, handles).await }
+            };
+            let answer = match self.ask_manager(manager, question).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     last = Some(error);
                     continue;
                 }
             };
-            let digest = decryption::digest(&verifier, handles, &answer.plaintexts, &answer.extra);
-            let statement = (answer.plaintexts, answer.extra);
+            let PublicValues { plaintexts: Hex(plaintexts), signature, extra: Hex(extra), .. } = answer;
+            let digest = decryption::digest(&verifier, handles, &plaintexts, &extra);
+            let statement = (plaintexts, extra);
             if *first.get_or_insert_with(|| statement.clone()) != statement {
                 last = Some(answer_fault(manager, "kms_public_decrypt", "it decrypts to something else than another"));
                 continue;
             }
-            match found.take(manager, &verifier, KMS_VERIFIER, (digest, &answer.signature)) {
+            match found.take(manager, &verifier, KMS_VERIFIER, (digest, &signature)) {
                 Err(error) => last = Some(error),
                 Ok(()) if !found.enough(&verifier) => {}
                 Ok(()) => {
@@ -242,7 +236,7 @@ impl EvmClient {
                         values: values.ok_or_else(|| {
                             answer_fault(manager, "kms_public_decrypt", "its words do not fit the types of the handles")
                         })?,
-                        plaintexts: statement.0.to_vec(),
+                        plaintexts: statement.0,
                         proof: decryption::proof(&found.signatures, &statement.1),
                     });
                 }
@@ -283,10 +277,14 @@ impl EvmClient {
         // Asked first, a request that cannot be granted gets an answer without waiting for it.
         signed.check(self.chain_id, &account(domain)).map_err(|e| argument(e.to_string()))?;
 
+        let paratime = self.paratime;
         let (mut answers, mut last) = (vec![Vec::new(); values.len()], None);
         for manager in self.some_managers()? {
-            let given = [json!(self.paratime), json!(signed)];
-            match self.ask_manager(manager, USER_DECRYPT, given).await.and_then(|list| self.genuine(manager, list)) {
+            let question = |manager: Client| {
+                let signed = signed.clone();
+                async move { manager.user_decrypt_for(paratime, signed).await }
+            };
+            match self.ask_manager(manager, question).await.and_then(|list| self.genuine(manager, list)) {
                 Err(error) => last = Some(error),
                 Ok(list) if list.len() != values.len() => {
                     last = Some(answer_fault(manager, USER_DECRYPT, "it has another number of answers than values"));

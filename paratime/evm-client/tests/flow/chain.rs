@@ -15,7 +15,8 @@ use parallax_primitives::seal::{SealingKey, seal};
 use parallax_primitives::{
     Address as Account, ChainContext, Digest, Epoch, EthereumKey, Gas, Height, KeyId, ParaTimeId, Round, SecretKey,
 };
-use parallax_rpc::types::{Health, ParaTimeView, PublicKeyInfo, Status};
+use parallax_rpc::Hex;
+use parallax_rpc::types::{Health, InputAttestation, ParaTimeView, PublicKeyInfo, PublicValues, Status};
 use parallax_runtime::decryption::{Answer, KeyManagers, Payload, SignedAnswer};
 use parallax_runtime::{Decryptor, EvaluationProfile, ParaTime, RoundContext};
 use parallax_state::StateView as _;
@@ -132,7 +133,14 @@ impl Chain {
         }
         let digest = input::attestation(&self.verifier(0), &handles, user, contract, CHAIN_ID, &[]);
         let signature = self.key().sign(&digest.0).unwrap();
-        json!({ "handles": handles, "signature": signature, "signer": self.key().address(), "extra": "0x" })
+        json!(InputAttestation {
+            handles: handles.iter().map(|handle| Digest(handle.0)).collect(),
+            contract: Account(contract.into_array()),
+            user: Account(user.into_array()),
+            signature,
+            signer: self.key().address(),
+            extra: Hex(vec![]),
+        })
     }
 
     fn decrypt(&self, handles: &[B256]) -> Json {
@@ -150,8 +158,8 @@ impl Chain {
         if self.lie == Lie::OtherValues {
             *plaintexts.last_mut().unwrap() ^= 1;
         }
-        let plaintexts = format!("0x{}", hex::encode(plaintexts));
-        json!({ "plaintexts": plaintexts, "signature": signature, "signer": self.key().address(), "extra": "0x" })
+        let (signer, extra) = (self.key().address(), Hex(vec![]));
+        json!(PublicValues { plaintexts: Hex(plaintexts), values: vec![], signature, signer, extra })
     }
 
     fn decrypt_for(&mut self, signed: &SignedPermit) -> Vec<SignedAnswer> {
