@@ -55,7 +55,7 @@ pub struct DirArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ParaTimeArgs {
     /// ParaTimes that run, separated by commas: scheduler, evm
-    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = [ParaTimeKind::Scheduler])]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = ParaTimeKind::ALL)]
     pub paratimes: Vec<ParaTimeKind>,
     /// Port of compute-0's Ethereum JSON-RPC, the next one for compute-1's, and so on; 8545 is what most tools expect
     /// [default: as for the others]

@@ -204,6 +204,13 @@ pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaT
     }
 }
 
+/// As [`paratime`], for questions: with several ParaTimes the scheduler is meant if none is named.
+pub(super) async fn paratime_or_scheduler(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
+    let all = ParaTimeApiClient::list(rpc).await?;
+    let usual = all.iter().find(|p| p.kind == parallax_scheduler::KIND).filter(|_| all.len() > 1);
+    paratime(rpc, wanted.or(usual.map(|p| p.kind.as_str()))).await
+}
+
 /// The registered node that a text means.
 pub(super) async fn node(rpc: &Client, wanted: &str) -> Result<NodeView> {
     let names = Names::of(chain_of(rpc).await?);

@@ -5,7 +5,7 @@
 
 use super::RpcArgs;
 use super::names::Names;
-use super::query::paratime;
+use super::query::paratime_or_scheduler;
 use clap::{Args, Subcommand};
 use eyre::{Result, bail, eyre};
 use parallax_primitives::limits::MAX_TRACE_LEAVES;
@@ -33,7 +33,7 @@ pub(super) enum RoundCommand {
 pub(super) struct RoundArgs {
     /// The round
     round: Round,
-    /// The ParaTime's id or kind [default: the only one]
+    /// The ParaTime's id or kind [default: the only one, or the scheduler]
     #[arg(long)]
     paratime: Option<String>,
     /// In JSON
@@ -112,7 +112,7 @@ struct Vote {
 impl Asked {
     async fn connect(args: &RoundArgs) -> Result<Self> {
         let rpc = args.rpc.connect().await?;
-        let id = paratime(&rpc, args.paratime.as_deref()).await?;
+        let id = paratime_or_scheduler(&rpc, args.paratime.as_deref()).await?;
         let mut report = rpc.round_report(id, args.round).await?;
         let chain = crate::client::chain_of(&rpc).await?;
         let all = report.votes.len();
