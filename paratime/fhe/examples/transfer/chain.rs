@@ -28,6 +28,9 @@ use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// An input's handle with the proof that a contract takes.
+type Attested = (B256, Vec<u8>);
+
 const TOKEN: &str = include_str!("../../../evm/contracts/Token.hex");
 const CHAIN_ID: u64 = 31_337;
 const GATEWAY: u64 = 10_901;
@@ -212,7 +215,7 @@ impl Chain {
         let deployer = Wallet::development(0);
         let code = hex::decode(TOKEN.trim())?;
         let tx = self.tx(&deployer, TxKind::Create, code);
-        self.apply(&[tx.clone()])?;
+        self.apply(std::slice::from_ref(&tx))?;
         let contract = self.receipt(&tx)?["contract"].as_str().ok_or("the token was not deployed")?.parse()?;
         self.token = contract;
         let (minted, _) = self.bring(&deployer, MINTED)?;
@@ -295,7 +298,7 @@ impl Chain {
     // Inputs and transactions.
 
     /// Brings an encrypted amount of a user's for the token; its handle with the attested proof, and what it took.
-    fn bring(&mut self, user: &Wallet, n: u64) -> Result<((B256, Vec<u8>), Measured), Box<dyn Error>> {
+    fn bring(&mut self, user: &Wallet, n: u64) -> Result<(Attested, Measured), Box<dyn Error>> {
         let digits: Vec<u8> = (0..16).map(|at| (n >> (4 * at) & 15) as u8).collect();
         let (chain, paratime) = (self.context().chain, self.context().paratime);
         let bound = input::Bound { chain, paratime, key: self.key, contract: self.token, user: user.address() };
