@@ -295,7 +295,7 @@ async fn serve(
         tracing::info!(listen = %config.listen, paratime = %config.paratime, "ethereum.started");
     }
     let identity = Arc::clone(&context.identity);
-    *rpc = Some(rpc::serve(&identity, Services::Chain(context)).await?);
+    *rpc = Some(rpc::serve(&identity, Services::Chain(Box::new(context))).await?);
     tracing::info!(moniker = identity.config.moniker, rpc = %identity.config.rpc.listen, "node.started");
     Err(crash_on_purpose(tasks.ended().await))
 }
@@ -357,7 +357,7 @@ async fn key_manager(home: Home, identity: Arc<Identity>, mut ending: Ending) ->
 
 /// The pure core of a key manager of one ParaTime, by what it answers.
 enum Core {
-    Grants(KeyManager),
+    Grants(Box<KeyManager>),
     Contracts(Box<EvmKeyManager>),
 }
 
@@ -384,7 +384,7 @@ async fn key_manager_of(home: &Home, served: &ServedParaTime) -> Result<(ParaTim
         let manager = EvmKeyManager::new(manager, &parameters.params, home.keys.ethereum.clone())?;
         Core::Contracts(Box::new(manager))
     } else {
-        Core::Grants(manager)
+        Core::Grants(Box::new(manager))
     };
     Ok((id, core, managers, key_id))
 }
@@ -410,7 +410,7 @@ async fn manage_keys(
         let service = match core {
             Core::Grants(core) => {
                 let (key, follower) = (home.keys.consensus.clone(), Arc::clone(&follower));
-                let service = Arc::new(GrantService::new(core, home.chain, key, follower));
+                let service = Arc::new(GrantService::new(*core, home.chain, key, follower));
                 tasks.spawn(format!("key manager of {}", id.short()), done(Arc::clone(&service).run()));
                 Service::Grants(service)
             }

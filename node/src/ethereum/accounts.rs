@@ -38,7 +38,7 @@ impl Accounts {
     }
 }
 
-fn at<'a>(parameters: &'a Json, index: usize) -> &'a Json {
+fn at(parameters: &Json, index: usize) -> &Json {
     parameters.get(index).unwrap_or(&Json::Null)
 }
 

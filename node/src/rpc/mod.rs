@@ -71,7 +71,7 @@ fn reading<T>(work: impl FnOnce() -> T) -> T {
 /// What is served.
 pub enum Services {
     /// A node that follows the chain.
-    Chain(Context),
+    Chain(Box<Context>),
     /// A key manager.
     KeyManager {
         /// Its service.
@@ -91,6 +91,7 @@ fn methods(services: Services) -> Result<RpcModule<()>> {
     let mut module = RpcModule::new(());
     match services {
         Services::Chain(context) => {
+            let context = *context;
             module.merge(node::Node(context.clone()).into_rpc())?;
             module.merge(consensus::Consensus(context.clone()).into_rpc())?;
             module.merge(paratime::ParaTime(context).into_rpc())?;

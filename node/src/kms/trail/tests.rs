@@ -108,7 +108,7 @@ fn a_set_that_leaves_out_what_was_asked_for_is_false_and_one_with_an_absence_is_
     let mut trail = trail();
     let mut read = |first: &[u8], more: &[&[u8]], asked: &[&[u8]]| {
         let inner = tree(Namespace::ParaTime(ID), b"grant", vec![1]);
-        let more = more.iter().map(|key| inner.prove(1, *key).unwrap()).collect();
+        let more = more.iter().map(|key| inner.prove(1, key).unwrap()).collect();
         let set = ProofSet::V1(ProofSetV1 { bundle: ProofBundle::V1(bundle(2, 40, first)), more });
         let asked: Vec<Vec<u8>> = asked.iter().map(|key| key.to_vec()).collect();
         shown(&trail.believe_all(&set.encode(), ID, &asked, &Newest::default()))
