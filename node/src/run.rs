@@ -8,7 +8,7 @@ use crate::fault::CorruptBlobs;
 use crate::kms::{ContractService, Follower, GrantService, KmsService, Served, Service};
 use crate::light;
 use crate::paratime::{self, FheResources, ParaTimeHost, Parts};
-use crate::rpc::{self, Context, Identity, Services};
+use crate::rpc::{self, Context, Identity, Kms, Services};
 use crate::serve::Server;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use jsonrpsee::server::ServerHandle;
@@ -423,14 +423,14 @@ async fn manage_keys(
         following.run(first).await;
         Ok(())
     });
-    let services = Services::KeyManager {
+    let kms = Kms {
         service: KmsService { served, follower },
         identity: Arc::clone(&identity),
         chain: (home.genesis.consensus.chain_id.clone(), home.chain),
         network: network.clone(),
         signer: home.keys.ethereum.address(),
     };
-    let rpc = rpc::serve(&identity, services).await?;
+    let rpc = rpc::serve(&identity, Services::KeyManager(Box::new(kms))).await?;
     *running = Some((network, rpc));
     let (moniker, listen) = (&identity.config.moniker, identity.config.rpc.listen);
     tracing::info!(moniker, rpc = %listen, mode = parallax_kms::designated::LABEL, "node.started");

@@ -17,12 +17,17 @@ use std::sync::atomic::Ordering;
 
 /// Serves `kms_*` and `node_*`.
 #[derive(Clone)]
-pub(super) struct Kms {
-    pub(super) service: KmsService,
-    pub(super) identity: Arc<Identity>,
-    pub(super) chain: (String, ChainContext),
-    pub(super) network: Handle,
-    pub(super) signer: Address,
+pub struct Kms {
+    /// What it does.
+    pub service: KmsService,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Chain id and context.
+    pub chain: (String, ChainContext),
+    /// The network.
+    pub network: Handle,
+    /// The address by which contracts know it.
+    pub signer: Address,
 }
 
 impl Kms {

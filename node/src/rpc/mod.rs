@@ -6,10 +6,11 @@ mod kms;
 mod node;
 mod paratime;
 
+pub use kms::Kms;
+
 use crate::chain::Chain;
 use crate::consensus::Submitter;
 use crate::error::Refused;
-use crate::kms::KmsService;
 use crate::paratime::ParaTimes;
 use eyre::{Result, eyre};
 use jsonrpsee::RpcModule;
@@ -73,18 +74,7 @@ pub enum Services {
     /// A node that follows the chain.
     Chain(Box<Context>),
     /// A key manager.
-    KeyManager {
-        /// Its service.
-        service: KmsService,
-        /// Who it is.
-        identity: Arc<Identity>,
-        /// Chain id and context.
-        chain: (String, parallax_primitives::ChainContext),
-        /// The network.
-        network: Handle,
-        /// The address by which contracts know it.
-        signer: parallax_primitives::Address,
-    },
+    KeyManager(Box<Kms>),
 }
 
 fn methods(services: Services) -> Result<RpcModule<()>> {
@@ -96,8 +86,8 @@ fn methods(services: Services) -> Result<RpcModule<()>> {
             module.merge(consensus::Consensus(context.clone()).into_rpc())?;
             module.merge(paratime::ParaTime(context).into_rpc())?;
         }
-        Services::KeyManager { service, identity, chain, network, signer } => {
-            let kms = kms::Kms { service, identity, chain, network, signer };
+        Services::KeyManager(kms) => {
+            let kms = *kms;
             module.merge(parallax_rpc::NodeApiServer::into_rpc(kms.clone()))?;
             module.merge(parallax_rpc::KmsApiServer::into_rpc(kms))?;
         }
