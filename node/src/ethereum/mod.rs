@@ -2,13 +2,13 @@
 //! Foundry, viem and ethers work as with any other node.
 //!
 //! What is a question about states goes to [`parallax_evm::eth`], on the states that consensus has finalised
-//! ([`chain`]). What is left is here: transactions on their way into the pool ([`submit`]) and those that wait in it
-//! ([`pending`]), filters ([`filters`]), subscriptions ([`subscriptions`]) fed by one task that sees each block once
-//! ([`heads`]), on a localnet the development accounts ([`accounts`]) and the methods by which developers turn the
-//! chain's clock and balances ([`developer`]), and headers that let pages in browsers ask ([`cors`]).
+//! (`chain`). What is left is here: transactions on their way into the pool (`submit`) and those that wait in it
+//! (`pending`), filters (`filters`), subscriptions (`subscriptions`) fed by one task that sees each block once
+//! (`heads`), on a localnet the development accounts (`accounts`) and the methods by which developers turn the
+//! chain's clock and balances (`developer`), and headers that let pages in browsers ask (`cors`).
 //!
 //! Every client is bounded: the size of requests and answers, batches, connections, subscriptions, filters, and how many
-//! questions are worked on at once ([`limits`]). Logs name methods and errors of this node, never parameters.
+//! questions are worked on at once (`limits`). Logs name methods and errors of this node, never parameters.
 
 mod accounts;
 mod chain;
