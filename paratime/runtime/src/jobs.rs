@@ -1,7 +1,7 @@
 //! What a contract of one ParaTime and a scheduling ParaTime say to each other, by messages through the consensus layer.
 //!
 //! A contract has an account at the scheduling ParaTime, derived from its ParaTime and address
-//! ([`contract_account`](parallax_primitives::message::contract_account)); to that account the list of a request is bound.
+//! ([`parallax_primitives::message::contract_account`]); to that account the list of a request is bound.
 //! No key has it, so a request names an *agent*: the account that may have the position decrypted, deals with the host,
 //! and anchors the deployment.
 
