@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use eyre::{Result, bail, eyre};
 use parallax_consensus_app::keys;
 use parallax_primitives::{Address, Digest, Height, NodeId, ParaTimeId, Round};
-use parallax_rpc::types::NodeView;
+use parallax_rpc::types::{NodeView, ParaTimeView};
 use parallax_rpc::{Client, ConsensusApiClient as _, Hex, NodeApiClient as _, ParaTimeApiClient};
 
 #[derive(Debug, Subcommand)]
@@ -191,7 +191,17 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
 
 /// A ParaTime by id, by kind, or the only one.
 pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
+    one_of(&ParaTimeApiClient::list(rpc).await?, wanted)
+}
+
+/// As [`paratime`], for questions: with several ParaTimes the scheduler is meant if none is named.
+pub(super) async fn paratime_or_scheduler(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
     let all = ParaTimeApiClient::list(rpc).await?;
+    let usual = all.iter().find(|p| p.kind == parallax_scheduler::KIND).filter(|_| all.len() > 1);
+    one_of(&all, wanted.or(usual.map(|p| p.kind.as_str())))
+}
+
+fn one_of(all: &[ParaTimeView], wanted: Option<&str>) -> Result<ParaTimeId> {
     let known = || all.iter().map(|p| format!("{} ({})", p.kind, p.id)).collect::<Vec<_>>().join(", ");
     let found = match wanted {
         Some(text) => all.iter().find(|p| p.kind == text || p.id.to_string() == text),
@@ -202,13 +212,6 @@ pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaT
         Some(found) => Ok(found.id),
         None => bail!("there is no ParaTime {}; there are {}", wanted.unwrap_or_default(), known()),
     }
-}
-
-/// As [`paratime`], for questions: with several ParaTimes the scheduler is meant if none is named.
-pub(super) async fn paratime_or_scheduler(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
-    let all = ParaTimeApiClient::list(rpc).await?;
-    let usual = all.iter().find(|p| p.kind == parallax_scheduler::KIND).filter(|_| all.len() > 1);
-    paratime(rpc, wanted.or(usual.map(|p| p.kind.as_str()))).await
 }
 
 /// The registered node that a text means.
