@@ -72,7 +72,8 @@ impl EvmClient {
             return Err(Error::OtherKey { here, there });
         }
         let digits = packed(values)?;
-        let bound = Bound { chain: self.chain, paratime: self.paratime, key: there, contract, user };
+        let kinds = values.iter().filter_map(|value| HandleType::new(value.kind().code())).collect();
+        let bound = Bound { chain: self.chain, paratime: self.paratime, key: there, contract, user, kinds };
         let list = tokio::task::spawn_blocking(move || cipher.encrypt(&digits, &bound.metadata())).await;
         Ok(list.map_err(|_| argument("the thread that encrypts has ended"))??.into())
     }

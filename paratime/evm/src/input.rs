@@ -1,12 +1,14 @@
 //! Encrypted inputs: how a client's ciphertexts come into the state.
 //!
 //! A client encrypts its values in one compact list with a zero-knowledge proof that it knows them, bound to the
-//! contract that may use them, the user on whose behalf, the access control list, and the chain. Anyone may bring the
-//! list: the bytes are `0x50` and the RLP list of chain id, nonce, priority fee, fee, gas limit, contract, user, key id,
+//! contract that may use them, the user on whose behalf, the values' types, the access control list, and the chain. The
+//! types are bound because they say where in the list a value begins: the same list cut elsewhere would hand out parts
+//! of a secret as values of their own. Anyone may bring the list: the bytes are `0x50` and the RLP list of chain id, nonce, priority fee, fee, gas limit, contract, user, key id,
 //! types (one byte each, numbered as in handles), list, parity, r and s, signed as EIP-1559 transactions are. Every
 //! replica checks the proof, so a bad one costs its sender the fee.
 //!
-//! The handles exist from the next round on. Whoever attests inputs to contracts reads them there and signs them
+//! The handles exist from the next round on, and a handle that has its ciphertext keeps it, whoever brings the list
+//! again. Whoever attests inputs to contracts reads them there and signs them
 //! ([`attestation`]); a contract that is given handles and attestation may then use them.
 
 use crate::error::{Code, refuse};
@@ -108,14 +110,16 @@ impl Input {
         self.max_fee.min(self.max_priority_fee.saturating_add(base_fee.into()))
     }
 
-    /// The handles of the values: the hash binds list, place, access control list and chain.
+    /// The handles of the values: the hash binds list, place, access control list, chain, and the types of all values,
+    /// so another cut of the list names nothing that this one names.
     pub fn handles(&self, chain_id: u64) -> Vec<B256> {
         let list = keccak256(&self.list);
+        let types: Vec<u8> = self.kinds.iter().map(|kind| kind.number()).collect();
         let chain = B256::left_padding_from(&chain_id.to_be_bytes());
         (0u8..)
             .zip(&self.kinds)
             .map(|(index, kind)| {
-                let preimage = [list.as_slice(), &[index], ACL.as_slice(), chain.as_slice()].concat();
+                let preimage = [list.as_slice(), &[index], ACL.as_slice(), chain.as_slice(), &types].concat();
                 handle::compose(keccak256(preimage), index, chain_id, *kind)
             })
             .collect()
@@ -123,7 +127,8 @@ impl Input {
 
     /// What the proof is bound to.
     pub fn bound(&self, chain: ChainContext, paratime: ParaTimeId) -> Bound {
-        Bound { chain, paratime, key: self.key, contract: self.contract, user: self.user }
+        let (contract, user, kinds) = (self.contract, self.user, self.kinds.clone());
+        Bound { chain, paratime, key: self.key, contract, user, kinds }
     }
 
     /// How many numbers of four bits the list holds.
@@ -168,7 +173,7 @@ pub fn kept(transaction: &[u8]) -> Option<(Address, Address)> {
 }
 
 /// What a client's proof is bound to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// The chain.
     pub chain: ChainContext,
@@ -180,13 +185,16 @@ pub struct Bound {
     pub contract: Address,
     /// On whose behalf.
     pub user: Address,
+    /// The types of the values, in their order: they say where in the list each value begins.
+    pub kinds: Vec<FheType>,
 }
 
 impl Bound {
     /// The metadata of the proof. The access control list is part of it too.
     pub fn metadata(&self) -> Digest {
         let addresses = [ACL, self.contract, self.user].map(Address::into_array);
-        Digest::of_value(Domain::InputMetadata, &("evm", self.chain, self.paratime, self.key, addresses))
+        let types: Vec<u8> = self.kinds.iter().map(|kind| kind.number()).collect();
+        Digest::of_value(Domain::InputMetadata, &("evm", self.chain, self.paratime, self.key, addresses, types))
     }
 }
 
@@ -211,4 +219,40 @@ pub fn proof(handles: &[B256], signatures: &[Vec<u8>], extra: &[u8]) -> Vec<u8> 
     signatures.iter().for_each(|signature| out.extend_from_slice(signature));
     out.extend_from_slice(extra);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn input(types: &[u8]) -> Input {
+        Input {
+            hash: B256::ZERO,
+            sender: Address::ZERO,
+            nonce: 0,
+            max_priority_fee: 0,
+            max_fee: 0,
+            gas_limit: 0,
+            contract: Address::repeat_byte(1),
+            user: Address::repeat_byte(2),
+            key: KeyId([3; 32]),
+            kinds: types.iter().filter_map(|kind| FheType::new(*kind)).collect(),
+            list: vec![7; 100].into(),
+        }
+    }
+
+    #[test]
+    fn another_cut_of_a_list_has_another_proof_and_no_handle_in_common() {
+        // A number of 64 bits and one of 8 are 18 blocks, and so are all the others.
+        let cuts: [&[u8]; 4] = [&[5, 2], &[2, 2, 4, 3, 2], &[2, 5], &[5, 0, 0]];
+        let inputs = cuts.map(input);
+        assert_eq!(inputs.each_ref().map(Input::blocks), [18; 4]);
+        let handles: Vec<B256> = inputs.iter().flat_map(|input| input.handles(31_337)).collect();
+        assert_eq!(handles.iter().collect::<BTreeSet<_>>().len(), handles.len(), "no two values share a handle");
+        let hashes: BTreeSet<&[u8]> = handles.iter().map(|handle| &handle[..21]).collect();
+        assert_eq!(hashes.len(), handles.len(), "nor a hash: byte 30 alone would be a thin difference");
+        let metadata = |input: &Input| input.bound(ChainContext(Digest([1; 32])), ParaTimeId::named("evm")).metadata();
+        assert_eq!(inputs.iter().map(metadata).collect::<BTreeSet<_>>().len(), 4);
+    }
 }

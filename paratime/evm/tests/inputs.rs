@@ -7,7 +7,7 @@ use parallax_runtime::ParaTime;
 use revm::primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use serde_json::{Value as Json, json};
 use support::wallet::{UnsignedInput, Wallet};
-use support::{Net, attest, calldata, calldata_with_bytes, handles, word};
+use support::{EUINT64, Net, attest, calldata, calldata_with_bytes, handles, word};
 
 const PURSE: &str = include_str!("../contracts/Purse.hex");
 
@@ -90,6 +90,63 @@ fn a_list_whose_proof_does_not_hold_costs_its_bringer_the_fee() {
     let gas: U256 = receipt["gas_used"].as_str().expect("it is there").parse().expect("it is a number");
     assert_eq!(bank.net.balance(user), before - gas * U256::from(1_000_000_001u64));
     assert!(bank.net.state.values.keys().all(|key| !key.starts_with(b"cipher/")), "nothing came in");
+}
+
+/// `euint8`, `euint16` and `euint32` in lists.
+const EUINT8: u8 = 2;
+const EUINT16: u8 = 3;
+const EUINT32: u8 = 4;
+
+#[test]
+fn a_list_cannot_be_read_as_values_of_other_types() {
+    let mut bank = Bank::new();
+    let (purse, mallory) = (bank.purse, Wallet::development(1));
+    let (secret, rating) = (U256::from(0x1122_3344_5566_7788u64), U256::from(7));
+    let victim = bank.net.typed_input(&bank.alice, &[(EUINT64, secret), (EUINT8, rating)], purse);
+    // As many blocks, cut elsewhere: the value at place 1 is of type euint8 too, the second byte of the secret.
+    let types = vec![EUINT8, EUINT8, EUINT32, EUINT16, EUINT8];
+    let copy = |net: &Net| {
+        let nonce = net.eth("eth_getTransactionCount", json!([mallory.address().to_string(), "latest"]));
+        let nonce = u64::from_str_radix(nonce.as_str().expect("it is text").trim_start_matches("0x"), 16);
+        UnsignedInput { nonce: nonce.expect("it is a number"), types: types.clone(), ..victim.clone() }
+    };
+    let before = bank.net.submit(&mallory, &copy(&bank.net));
+    let mine = handles(&bank.net.submit(&bank.alice, &victim));
+    let tx = mallory.input(&copy(&bank.net));
+    let checked = bank.net.evm.check_tx(&bank.net.state, &bank.net.context().chain, &tx, Some(&bank.net.backend));
+    assert_eq!(checked.map_err(|e| e.code).map(|info| info.nonce), Err(Code::BadInput as u32));
+    let after = bank.net.submit(&mallory, &copy(&bank.net));
+    for receipt in [&before, &after] {
+        assert_eq!(receipt["status"], "0x0", "{receipt}");
+        assert!(
+            receipt["failure"]["fhe"].as_str().is_some_and(|text| text.contains("proof of knowledge")),
+            "{receipt}"
+        );
+    }
+    assert_eq!((bank.net.decrypt(mine[0]), bank.net.decrypt(mine[1])), (secret, rating));
+}
+
+#[test]
+fn a_list_that_is_brought_again_leaves_the_ciphertexts_as_they_are() {
+    let mut bank = Bank::new();
+    let (purse, mallory) = (bank.purse, Wallet::development(1));
+    let input = bank.net.input(&bank.alice, &[1, 2], purse);
+    let copy = UnsignedInput { nonce: 0, ..input.clone() };
+    let (first, second) = (bank.alice.input(&input), mallory.input(&copy));
+    let (context, state) = (bank.net.context(), &bank.net.state);
+    let alone = bank.net.evm.execute(state, &context, std::slice::from_ref(&first), &bank.net.backend, &|| false);
+    let alone = alone.expect("it executes");
+    bank.net.round(&[first.clone(), second.clone()]);
+    let mine = handles(&bank.net.receipt(&first));
+    assert_eq!(handles(&bank.net.receipt(&second)), mine, "equal lists have equal handles");
+    bank.net.submit(&mallory, &UnsignedInput { nonce: 1, ..copy });
+    let mut expected = bank.net.state.clone();
+    expected.apply(alone.changes);
+    for handle in mine {
+        let key = parallax_evm::state::cipher_key(&handle);
+        assert!(bank.net.state.values.contains_key(&key));
+        assert_eq!(bank.net.state.values.get(&key), expected.values.get(&key), "the first one stays");
+    }
 }
 
 #[test]

@@ -2,39 +2,29 @@
 
 mod support;
 
-use parallax_clear::ClearCipher;
 use parallax_evm::error::Code;
-use parallax_evm::input;
-use parallax_runtime::{ClientCipher, ParaTime};
+use parallax_runtime::ParaTime;
 use revm::primitives::{Address, U256};
 use support::wallet::{UnsignedInput, Wallet};
-use support::{CHAIN_ID, KEY, Net, handles};
+use support::{Net, handles};
 
-/// `euint8`, `euint256` and `eaddress` in handles and lists, with their bits.
-const EUINT8: (u8, usize) = (2, 8);
-const EUINT256: (u8, usize) = (8, 256);
-const EADDRESS: (u8, usize) = (7, 160);
+/// `euint8`, `euint256` and `eaddress` in handles and lists.
+const EUINT8: u8 = 2;
+const EUINT256: u8 = 8;
+const EADDRESS: u8 = 7;
 
 /// A list of these values, proven for a contract and the user.
-fn list(net: &Net, user: &Wallet, nonce: u64, values: &[((u8, usize), U256)]) -> UnsignedInput {
-    let contract = Address::repeat_byte(9);
-    let context = net.context();
-    let bound =
-        input::Bound { chain: context.chain, paratime: context.paratime, key: KEY, contract, user: user.address() };
-    let digit = |n: &U256, at: usize| (*n >> (4 * at) & U256::from(15)).to::<u8>();
-    let digits: Vec<u8> =
-        values.iter().flat_map(|((_, bits), n)| (0..bits / 4).map(|at| digit(n, at)).collect::<Vec<_>>()).collect();
-    let list = ClearCipher::new(KEY, 5).encrypt(&digits, &bound.metadata()).expect("the digits are in range");
-    let (types, user) = (values.iter().map(|((kind, _), _)| *kind).collect(), user.address());
-    UnsignedInput { chain_id: CHAIN_ID, nonce, gas_limit: 20_000_000, contract, user, key: KEY.0, types, list }
+fn list(net: &mut Net, user: &Wallet, values: &[(u8, U256)]) -> UnsignedInput {
+    let input = net.typed_input(user, values, Address::repeat_byte(9));
+    UnsignedInput { gas_limit: 20_000_000, ..input }
 }
 
 #[test]
 fn two_thousand_and_forty_eight_bits_come_in_and_every_value_is_there() {
     let (mut net, alice) = (Net::default(), Wallet::development(0));
-    let values: Vec<((u8, usize), U256)> =
+    let values: Vec<(u8, U256)> =
         (1..=8u64).map(|n| (EUINT256, U256::MAX / U256::from(n) - U256::from(n * n))).collect();
-    let input = list(&net, &alice, 0, &values);
+    let input = list(&mut net, &alice, &values);
     let receipt = net.submit(&alice, &input);
     assert_eq!(receipt["status"], "0x1", "{receipt}");
     let handles = handles(&receipt);
@@ -44,7 +34,7 @@ fn two_thousand_and_forty_eight_bits_come_in_and_every_value_is_there() {
     }
     // Types may mix, as long as they add up to no more.
     let mixed = [(EADDRESS, U256::MAX >> 96), (EUINT8, U256::from(0xa5)), (EUINT256, U256::from(7))];
-    let input = list(&net, &alice, 1, &mixed);
+    let input = list(&mut net, &alice, &mixed);
     let receipt = net.submit(&alice, &input);
     for (handle, (_, n)) in support::handles(&receipt).iter().zip(&mixed) {
         assert_eq!(net.decrypt(*handle), *n);
@@ -53,10 +43,10 @@ fn two_thousand_and_forty_eight_bits_come_in_and_every_value_is_there() {
 
 #[test]
 fn eight_bits_more_are_refused_before_a_proof_is_looked_at() {
-    let (net, alice) = (Net::default(), Wallet::development(0));
-    let mut values: Vec<((u8, usize), U256)> = (0..8u64).map(|n| (EUINT256, U256::from(n))).collect();
+    let (mut net, alice) = (Net::default(), Wallet::development(0));
+    let mut values: Vec<(u8, U256)> = (0..8u64).map(|n| (EUINT256, U256::from(n))).collect();
     values.push((EUINT8, U256::from(1)));
-    let tx = alice.input(&list(&net, &alice, 0, &values));
+    let tx = alice.input(&list(&mut net, &alice, &values));
     let error = net.evm.check_tx(&net.state, &net.context().chain, &tx, None).expect_err("it is too wide");
     assert_eq!(error.code, Code::Malformed as u32, "{error}");
     assert!(error.message.contains("2048") || error.message.contains("2,048"), "{error}");

@@ -29,7 +29,8 @@ fn independent(works: &[(u64, Work)]) -> usize {
 }
 
 impl Round<'_> {
-    /// Evaluates everything that the transactions asked for, and writes the ciphertexts.
+    /// Evaluates everything that the transactions asked for, and writes the ciphertexts that are not there yet: a list
+    /// may be in one round twice.
     pub(super) fn evaluate(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Abort> {
         let works = std::mem::take(&mut self.work);
         let mut rest = works.as_slice();
@@ -56,6 +57,10 @@ impl Round<'_> {
         let done = evaluator.evaluate_all(&tasks)?;
         for ((_, work), outputs) in works.iter().zip(done) {
             for ((handle, blocks), bytes) in work.outputs.iter().zip(work.program.outputs()).zip(outputs) {
+                // What a handle names is fixed when it is first written: grants and results rest on it.
+                if state::cipher(&self.state, handle)?.is_some() {
+                    continue;
+                }
                 let blocks = u16::try_from(blocks.len()).unwrap_or(u16::MAX);
                 self.state.put_cipher(state::cipher_key(handle), work.key, blocks, bytes);
             }

@@ -4,6 +4,7 @@
 pub mod wallet;
 
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
+use parallax_evm::handle::FheType;
 use parallax_evm::host::Verifier;
 use parallax_evm::params::{Genesis, Params, Signers, development_balances};
 use parallax_evm::state::cipher;
@@ -279,22 +280,31 @@ pub fn entries(output: &[u8]) -> Vec<(bool, Vec<u8>)> {
 /// `euint64` in handles and lists.
 pub const EUINT64: u8 = 5;
 
-/// The numbers of four bits in which a list holds a value of 64 bits.
-fn packed(n: u64) -> Vec<u8> {
-    (0..16).map(|at| (n >> (4 * at) & 15) as u8).collect()
+/// The numbers of four bits in which a list holds a value of this type.
+fn packed(kind: u8, value: U256) -> Vec<u8> {
+    let bits = FheType::new(kind).and_then(FheType::bits).expect("it is a type with a width");
+    (0..usize::from(bits.div_ceil(4))).map(|at| (value >> (4 * at) & U256::from(15)).to::<u8>()).collect()
 }
 
 impl Net {
     /// A client's list of 64-bit numbers for a contract and a user, proven, in an envelope by the user.
     pub fn input(&mut self, user: &Wallet, numbers: &[u64], contract: Address) -> UnsignedInput {
-        let digits: Vec<u8> = numbers.iter().flat_map(|n| packed(*n)).collect();
+        let values: Vec<_> = numbers.iter().map(|n| (EUINT64, U256::from(*n))).collect();
+        self.typed_input(user, &values, contract)
+    }
+
+    /// A client's list of values of these types.
+    pub fn typed_input(&mut self, user: &Wallet, values: &[(u8, U256)], contract: Address) -> UnsignedInput {
+        let digits: Vec<u8> = values.iter().flat_map(|(kind, value)| packed(*kind, *value)).collect();
+        let types: Vec<u8> = values.iter().map(|(kind, _)| *kind).collect();
         let (chain, paratime) = (self.context().chain, paratime());
-        let bound = input::Bound { chain, paratime, key: KEY, contract, user: user.address() };
+        let kinds = types.iter().filter_map(|kind| FheType::new(*kind)).collect();
+        let bound = input::Bound { chain, paratime, key: KEY, contract, user: user.address(), kinds };
         let list =
             ClearCipher::new(KEY, self.round).encrypt(&digits, &bound.metadata()).expect("the digits are in range");
         let next = self.nonces.entry(user.address()).or_default();
         *next += 1;
-        let (nonce, types, user) = (*next - 1, vec![EUINT64; numbers.len()], user.address());
+        let (nonce, user) = (*next - 1, user.address());
         UnsignedInput { chain_id: CHAIN_ID, nonce, gas_limit: 500_000, contract, user, key: KEY.0, types, list }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::core_seconds;
 use crate::wallet::{Unsigned, UnsignedInput, Wallet};
+use parallax_evm::handle::FheType;
 use parallax_evm::host::Verifier;
 use parallax_evm::params::{Genesis, GenesisAccount, Params, Signers, development_balances};
 use parallax_evm::state::cipher;
@@ -301,10 +302,11 @@ impl Chain {
     fn bring(&mut self, user: &Wallet, n: u64) -> Result<(Attested, Measured), Box<dyn Error>> {
         let digits: Vec<u8> = (0..16).map(|at| (n >> (4 * at) & 15) as u8).collect();
         let (chain, paratime) = (self.context().chain, self.context().paratime);
-        let bound = input::Bound { chain, paratime, key: self.key, contract: self.token, user: user.address() };
+        let (contract, kinds) = (self.token, vec![FheType::UINT64]);
+        let bound = input::Bound { chain, paratime, key: self.key, contract, user: user.address(), kinds };
         let list = self.cipher.encrypt(&digits, &bound.metadata())?;
         let nonce = self.nonce(user);
-        let (contract, key) = (self.token, self.key.0);
+        let key = self.key.0;
         let types = vec![EUINT64];
         let unsigned = UnsignedInput {
             chain_id: CHAIN_ID,
