@@ -36,8 +36,9 @@
 //! writes, logs and hashes would cost as opcodes, and an operation one unit of gas for every ten homomorphic complexity
 //! units of the published table, so FHE is paid for through the same gas. Three limits hold before any FHE is spent: the
 //! published ones on complexity per transaction and along dependent operations (a revert), the FHE gas of a
-//! transaction's program (the transaction fails and pays all its gas), and the committee's limit on a round, at which a
-//! batch is cut.
+//! transaction (one whose program takes more fails and pays all its gas), and the committee's limit on a round, at which
+//! a batch is cut. The last one is never below the one before it, so every transaction fits a batch of its own and none
+//! can hold up those behind it.
 //!
 //! # Invariants
 //! - What a transaction does is a function of state, round context and its bytes; nothing here draws, waits or iterates

@@ -84,7 +84,8 @@ pub struct Params {
     pub base_fee: u64,
     /// Who receives what is paid beyond the base fee.
     pub fee_recipient: Address,
-    /// Most FHE gas of the programs of one transaction.
+    /// Most FHE gas of one transaction, everything counted: its programs, the check of its proof if it is an input, and
+    /// what any transaction costs ([`gas::TRANSACTION`]). Genesis refuses a committee whose batches may have less.
     pub max_transaction_fhe_gas: Gas,
     /// How much wei a token of the consensus layer becomes when it is deposited.
     pub wei_per_token: u64,
@@ -180,6 +181,11 @@ impl Params {
         }
     }
 
+    /// Most FHE gas of the programs of one transaction, with the check of its proof if it is an input.
+    pub fn max_program_gas(&self) -> Gas {
+        Gas(self.max_transaction_fhe_gas.0.saturating_sub(gas::TRANSACTION))
+    }
+
     /// Checks every parameter.
     ///
     /// # Errors
@@ -194,8 +200,13 @@ impl Params {
                 self.transaction_gas_limit, self.block_gas_limit
             ));
         }
-        if self.max_transaction_fhe_gas == Gas::ZERO {
-            return Err("evm parameter max_transaction_fhe_gas is 0; no operation could be evaluated".to_owned());
+        if self.max_transaction_fhe_gas.0 <= gas::TRANSACTION {
+            return Err(format!(
+                "evm parameter max_transaction_fhe_gas is {}, of which any transaction takes {}; no operation could be \
+                 evaluated",
+                self.max_transaction_fhe_gas,
+                gas::TRANSACTION
+            ));
         }
         if self.scheduler.is_some() && self.wei_per_token == 0 {
             return Err("evm parameter wei_per_token is 0; a job could not be paid".to_owned());

@@ -9,7 +9,7 @@ use crate::round::{Round, open_batch};
 use crate::state;
 use parallax_primitives::{Address, ChainContext, Event, Gas, ParaTimeId, Round as Number};
 use parallax_runtime::{
-    Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, outbox,
+    Abort, Evaluator, Execution, FheBackend, ParaTime, Plan, RoundContext, TxError, TxInfo, gas, outbox,
 };
 use parallax_state::{Changes, StateError, StateView};
 use revm::primitives::U256;
@@ -70,7 +70,9 @@ pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Res
         next: account.nonce,
         priority: tx.effective_price(params.base_fee),
         gas: match tx {
-            Envelope::Input(input) => crate::round::input_work(params, input)?.1,
+            Envelope::Input(input) => {
+                Gas(gas::TRANSACTION.saturating_add(crate::round::input_work(params, input)?.1.0))
+            }
             Envelope::Ethereum(_) | Envelope::Control(_) => params.max_transaction_fhe_gas,
         },
     })
@@ -86,8 +88,7 @@ pub(crate) fn admit_control(view: &dyn StateView, params: &Params, control: &Con
     if state::control(view, &control.hash).map_err(|e| unavailable(&e))?.is_some() {
         return Err(refuse(Code::Repeated, format!("developer transaction {} was executed", control.hash)));
     }
-    let mut gas = Gas(parallax_runtime::gas::TRANSACTION);
-    let mut priority = 0;
+    let (mut gas, mut priority) = (Gas(gas::TRANSACTION), 0);
     if let Action::Send(sent) = &control.action {
         let from = revm::primitives::Address::from(sent.from);
         if !state::impersonated(view, &from).map_err(|e| unavailable(&e))? {

@@ -121,14 +121,17 @@ impl<'a> Round<'a> {
     }
 
     /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did. Proofs
-    /// of inputs count as good.
+    /// of inputs count as good. A limit of `max_transaction_fhe_gas` or more has room for the first one, whatever it is.
     pub(crate) fn try_within(&mut self, tx: &Envelope, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
         if tx.action().is_some() != self.acting {
             return Ok(false);
         }
         if let Some(control) = tx.action() {
-            self.act(control, bytes)?;
-            return Ok(true);
+            let fits = self.fhe_gas.saturating_add(gas::TRANSACTION) <= limit;
+            if fits {
+                self.act(control, bytes)?;
+            }
+            return Ok(fits);
         }
         if self.evm_gas.saturating_add(self.gas_limit(tx)) > self.params.block_gas_limit && self.evm_gas > 0 {
             return Ok(false);
@@ -333,9 +336,9 @@ impl<'a> Round<'a> {
             Ok(work) => work,
             Err(error) => return Ok(Err(format!("its operations make no program: {error}"))),
         };
-        let (gas, most) = (work.program.gas(), self.params.max_transaction_fhe_gas);
+        let (gas, most) = (work.program.gas(), self.params.max_program_gas());
         if gas > most {
-            return Ok(Err(format!("its operations take {gas} of FHE gas, a transaction may take {most}")));
+            return Ok(Err(format!("its operations take {gas} of FHE gas, those of a transaction may take {most}")));
         }
         Ok(Ok(Some(work)))
     }
@@ -473,13 +476,13 @@ impl<'a> Round<'a> {
     }
 }
 
-/// The program of an input with its FHE and EVM gas, if it is within the limits.
+/// The program of an input with its FHE gas, less what any transaction costs, and its EVM gas, if it is within the limits.
 pub(crate) fn input_work(params: &Params, input: &Input) -> Result<(Program, Gas, u64), TxError> {
     let program = input.program().map_err(|e| refuse(Code::Malformed, format!("its types make no program: {e}")))?;
     let gas = input.fhe_gas(&program);
-    let (evm_gas, most) = (input.gas(gas), params.max_transaction_fhe_gas);
+    let (evm_gas, most) = (input.gas(gas), params.max_program_gas());
     if gas > most {
-        let text = format!("its list takes {gas} of FHE gas, a transaction may take {most}; make it shorter");
+        let text = format!("its list takes {gas} of FHE gas, one may take {most}; make it shorter");
         return Err(refuse(Code::GasLimitTooHigh, text));
     }
     if evm_gas > input.gas_limit {
@@ -524,7 +527,8 @@ fn tick(state: &mut Overlay<'_>, time: u64, context: &RoundContext) -> Result<()
     Ok(())
 }
 
-/// The FHE gas of a transaction: what every one costs, and its program.
+/// The FHE gas of a transaction: what every one costs, and its program. Never more than `max_transaction_fhe_gas`, and
+/// genesis makes a batch as large as that: a transaction that fits no batch would hold up all behind it for good.
 fn charged(trial: &Result<Trial, TxError>) -> Gas {
     match trial {
         Ok(trial) => Gas(gas::TRANSACTION.saturating_add(trial.receipt.fhe_gas)),

@@ -3,6 +3,7 @@
 mod support;
 
 use parallax_evm::error::Code;
+use parallax_primitives::Gas;
 use parallax_runtime::ParaTime;
 use revm::primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use serde_json::{Value as Json, json};
@@ -189,6 +190,32 @@ fn inputs_that_are_not_formed_well_are_refused_before_anything_is_paid() {
     assert_eq!(code(&|i| i.list = vec![0; 128 * 1024]), Err(Code::TooLarge as u32));
     let wide = code(&|i| (i.types, i.gas_limit) = (vec![8; 8], 5_000_000));
     assert_eq!(wide, Ok(good.nonce), "2,048 bits fit");
+}
+
+/// As for transactions: what enters the pool fits a batch of its own, where that is as large as a transaction may be.
+#[test]
+fn no_input_is_too_large_for_a_batch_of_its_own() {
+    let alice = Wallet::development(0);
+    let checked = |limit: Gas| {
+        let mut net = Net::new(|genesis| genesis.params.max_transaction_fhe_gas = limit);
+        let input = net.input(&alice, &[5], Address::repeat_byte(9));
+        let tx = alice.input(&input);
+        let info = net.evm.check_tx(&net.state, &net.context().chain, &tx, Some(&net.backend));
+        let plan = net.evm.plan(&net.state, &net.context(), std::slice::from_ref(&tx), limit);
+        (info.map(|info| info.gas).map_err(|e| e.code), plan.expect("it can be planned"))
+    };
+    let (info, plan) = checked(support::LIMIT);
+    let gas = info.expect("it is taken");
+    assert_eq!(gas, plan.gas, "the pool reckons with what the round charges");
+    assert_eq!((checked(gas).0, checked(gas).1.take), (Ok(gas), 1));
+    for less in [1, 99, 100, 101] {
+        let (info, plan) = checked(Gas(gas.0 - less));
+        assert_eq!(
+            (info, plan.take),
+            (Err(Code::GasLimitTooHigh as u32), 1),
+            "{less} less: refused, and out of the way"
+        );
+    }
 }
 
 #[test]

@@ -173,6 +173,28 @@ fn a_transaction_over_the_limit_of_fhe_gas_fails_alone_and_pays() {
     assert_eq!(net.call(alice.address(), purse, &input)[..], [0; 32], "nothing of it stayed");
 }
 
+/// The most gas of a batch is the most that a transaction may take, as on a localnet: whatever a program takes, its
+/// transaction fits a batch of its own, or fails and pays. None may stand in the way of those behind it.
+#[test]
+fn no_transaction_is_too_large_for_a_batch_of_its_own() {
+    let (mut bank, alice) = (Bank::new(), Wallet::development(0));
+    let mint = calldata("mint(address,uint64)", &amount(alice.address(), 1_000));
+    let usual = bank.net.send(&alice, bank.purse, mint.clone());
+    let program: U256 = usual["fhe_gas"].as_str().expect("it is there").parse().expect("it is a number");
+    let program: u64 = program.to();
+    assert!(program > 1_000, "{usual}");
+    for (limit, fits) in [(-1, false), (0, false), (1, false), (99, false), (100, true), (101, true)] {
+        let limit = Gas(program.saturating_add_signed(limit));
+        let mut net = Net::new(|genesis| genesis.params.max_transaction_fhe_gas = limit);
+        let purse = net.deploy(&alice, hex::decode(PURSE.trim()).expect("it is hexadecimal"));
+        let batch = [net.tx(&alice, TxKind::Call(purse), mint.clone()), net.tx(&alice, TxKind::Call(purse), vec![])];
+        let plan = net.evm.plan(&net.state, &net.context(), &batch, limit).expect("it can be planned");
+        assert!(plan.take >= 1 && plan.gas <= limit, "limit {limit}, program {program}: {plan:?}");
+        net.round(&batch);
+        assert_eq!(net.receipt(&batch[0])["status"], if fits { "0x1" } else { "0x0" }, "limit {limit}");
+    }
+}
+
 #[test]
 fn two_replicas_reach_the_same_bits_and_a_liar_does_not() {
     let mut bank = Bank::new();
