@@ -3,12 +3,36 @@
 
 use crate::graph::{Operand, Operation};
 use crate::host::Op;
-use parallax_primitives::{Digest, Domain, KeyId};
+use parallax_primitives::{Digest, Domain, Gas, KeyId};
 use parallax_runtime::{
     FheType, IntegerOp, Operand as Value, Program, ProgramBuilder, ProgramError, RoundContext, Scalar, ValueId,
 };
 use revm::primitives::{B256, U256};
 use std::collections::BTreeMap;
+
+/// FHE gas of a block that comes out of a program. Results are kept for good: every replica hashes the block's 16 KB,
+/// writes them, and serves them to whoever falls behind, however cheaply they were made (a constant costs no bootstrap).
+/// That is as much as [`parallax_runtime::gas::RERANDOMIZATION`], what it costs to read the block once: a ciphertext
+/// should not be cheaper to keep than to use.
+pub const OUTPUT_BLOCK: u64 = 100;
+/// Most blocks that may come out of the program of one transaction: 64 MiB.
+pub const MAX_OUTPUT_BLOCKS: usize = 4_096;
+/// Most blocks that may come out of the programs of a batch: 128 MiB, of which a worker holds several copies (the
+/// evaluation, the changes of the state, the results for its peers).
+pub const MAX_BATCH_OUTPUT_BLOCKS: usize = 2 * MAX_OUTPUT_BLOCKS;
+/// Most blocks that may go in and come out of one program, and of several that are evaluated side by side: 256 MiB.
+pub const MAX_BLOCKS: usize = 16_384;
+
+/// How many blocks come out of a program.
+pub fn output_blocks(program: &Program) -> usize {
+    program.outputs().iter().map(Vec::len).fold(0, usize::saturating_add)
+}
+
+/// FHE gas of a program: its evaluation, and what comes out of it.
+pub fn gas(program: &Program) -> Gas {
+    let blocks = u64::try_from(output_blocks(program)).unwrap_or(u64::MAX);
+    Gas(program.gas().0.saturating_add(blocks.saturating_mul(OUTPUT_BLOCK)))
+}
 
 /// The work of one transaction: a program, what goes in and what comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +68,12 @@ pub enum CircuitError {
     /// An operation without the operands that it needs.
     #[error("operation {0:?} has not the operands that it needs")]
     Operands(Op),
+    /// More comes out than one transaction may make.
+    #[error("its results have {0} blocks, {MAX_OUTPUT_BLOCKS} are the most; keep fewer or narrower values at once")]
+    Outputs(usize),
+    /// More goes in and comes out than is held in memory at once.
+    #[error("its operands and results have {0} blocks, {MAX_BLOCKS} are the most; use fewer values at once")]
+    Blocks(usize),
     /// The builder refused.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -168,5 +198,14 @@ pub fn work(
         let value = builder.value(handle)?;
         builder.program.output(value);
     }
-    Ok(Work { key, program: builder.program.build()?, inputs: Inputs::Handles(inputs), outputs })
+    let program = builder.program.build()?;
+    let made = output_blocks(&program);
+    let all = made.saturating_add(program.input_blocks());
+    if made > MAX_OUTPUT_BLOCKS {
+        return Err(CircuitError::Outputs(made));
+    }
+    if all > MAX_BLOCKS {
+        return Err(CircuitError::Blocks(all));
+    }
+    Ok(Work { key, program, inputs: Inputs::Handles(inputs), outputs })
 }

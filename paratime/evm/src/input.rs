@@ -11,6 +11,7 @@
 //! again. Whoever attests inputs to contracts reads them there and signs them
 //! ([`attestation`]); a contract that is given handles and attestation may then use them.
 
+use crate::circuit;
 use crate::error::{Code, refuse};
 use crate::handle::{self, FheType};
 use crate::host::{self, ACL, INPUT_DOMAIN, Verifier, signers::typed_data_digest};
@@ -153,9 +154,9 @@ impl Input {
         builder.build()
     }
 
-    /// FHE gas: the check of the proof and the program.
+    /// FHE gas: the check of the proof, the program, and the ciphertexts that it makes.
     pub fn fhe_gas(&self, program: &Program) -> Gas {
-        Gas(gas::PROOF.saturating_add(program.gas().0))
+        Gas(gas::PROOF.saturating_add(circuit::gas(program).0))
     }
 
     /// EVM gas: bytes, handles and work.

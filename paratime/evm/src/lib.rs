@@ -37,8 +37,10 @@
 //! units of the published table, so FHE is paid for through the same gas. Three limits hold before any FHE is spent: the
 //! published ones on complexity per transaction and along dependent operations (a revert), the FHE gas of a
 //! transaction (one whose program takes more fails and pays all its gas), and the committee's limit on a round, at which
-//! a batch is cut. The last one is never below the one before it, so every transaction fits a batch of its own and none
-//! can hold up those behind it.
+//! a batch is cut. FHE gas has a price for every block that is kept beside that of the bootstraps, and the number of
+//! blocks that one transaction and one batch may make is bounded as well ([`circuit::MAX_OUTPUT_BLOCKS`],
+//! [`circuit::MAX_BATCH_OUTPUT_BLOCKS`]): constants cost no bootstrap, but their ciphertexts are as large as any. The last one is never below the one before it, so every transaction fits a batch of its own and none
+//! can hold up those behind it. The same holds for the blocks.
 //!
 //! # Invariants
 //! - What a transaction does is a function of state, round context and its bytes; nothing here draws, waits or iterates

@@ -5,7 +5,7 @@
 mod actions;
 mod evaluate;
 
-use crate::circuit::{self, Inputs, Work};
+use crate::circuit::{self, Inputs, MAX_BATCH_OUTPUT_BLOCKS, Work};
 use crate::control::{self, Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
@@ -70,6 +70,8 @@ pub(crate) struct Round<'a> {
     logs: Vec<StoredLog>,
     evm_gas: u64,
     fhe_gas: Gas,
+    /// Blocks of the ciphertexts that its programs will make.
+    blocks: usize,
 }
 
 /// What a round came to.
@@ -112,6 +114,7 @@ impl<'a> Round<'a> {
             logs: Vec::new(),
             evm_gas: 0,
             fhe_gas: Gas::ZERO,
+            blocks: 0,
         })
     }
 
@@ -120,7 +123,7 @@ impl<'a> Round<'a> {
         self.fhe_gas
     }
 
-    /// Takes a transaction in if the round stays within the limit and the block within its gas; whether it did. Proofs
+    /// Takes a transaction in if the round stays within its limits and the block within its gas; whether it did. Proofs
     /// of inputs count as good. A limit of `max_transaction_fhe_gas` or more has room for the first one, whatever it is.
     pub(crate) fn try_within(&mut self, tx: &Envelope, bytes: &[u8], limit: Gas) -> Result<bool, Abort> {
         if tx.action().is_some() != self.acting {
@@ -139,6 +142,10 @@ impl<'a> Round<'a> {
         let trial = self.trial(tx, bytes, None)?;
         let gas = charged(&trial);
         if self.fhe_gas.saturating_add(gas.0) > limit {
+            return Ok(false);
+        }
+        // One alone is below this limit, so none waits for ever.
+        if self.blocks.saturating_add(made(&trial)) > MAX_BATCH_OUTPUT_BLOCKS {
             return Ok(false);
         }
         self.take(tx, bytes, trial);
@@ -167,6 +174,7 @@ impl<'a> Round<'a> {
 
     fn take(&mut self, tx: &Envelope, bytes: &[u8], trial: Result<Trial, TxError>) {
         let gas = charged(&trial);
+        self.blocks = self.blocks.saturating_add(made(&trial));
         let outcome = trial.map(|trial| self.include(tx, trial));
         self.fhe_gas = self.fhe_gas.saturating_add(gas.0);
         if let Envelope::Control(control) = tx {
@@ -336,7 +344,7 @@ impl<'a> Round<'a> {
             Ok(work) => work,
             Err(error) => return Ok(Err(format!("its operations make no program: {error}"))),
         };
-        let (gas, most) = (work.program.gas(), self.params.max_program_gas());
+        let (gas, most) = (circuit::gas(&work.program), self.params.max_program_gas());
         if gas > most {
             return Ok(Err(format!("its operations take {gas} of FHE gas, those of a transaction may take {most}")));
         }
@@ -390,7 +398,7 @@ impl<'a> Round<'a> {
             gas_used,
             cumulative_gas_used: self.evm_gas.saturating_add(gas_used),
             effective_gas_price: tx.effective_price(self.params.base_fee),
-            fhe_gas: work.map_or(0, |work| work.program.gas().0),
+            fhe_gas: work.map_or(0, |work| circuit::gas(&work.program).0),
             contract,
             outcome,
             logs,
@@ -534,6 +542,11 @@ fn charged(trial: &Result<Trial, TxError>) -> Gas {
         Ok(trial) => Gas(gas::TRANSACTION.saturating_add(trial.receipt.fhe_gas)),
         Err(_) => Gas::ZERO,
     }
+}
+
+/// How many blocks the ciphertexts have that a transaction makes.
+fn made(trial: &Result<Trial, TxError>) -> usize {
+    trial.as_ref().ok().and_then(|trial| trial.work.as_ref()).map_or(0, |work| circuit::output_blocks(&work.program))
 }
 
 /// Why the EVM does not take a transaction, with our code.

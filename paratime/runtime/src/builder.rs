@@ -30,6 +30,8 @@ pub const MAX_OPS: usize = 65_536;
 pub const MAX_TERMS: usize = 256;
 /// Most input ciphertexts of a program.
 pub const MAX_INPUTS: usize = 4_096;
+/// Most blocks of all output ciphertexts of a program: 256 MiB.
+pub const MAX_OUTPUT_BLOCKS: usize = 16_384;
 /// Largest absolute coefficient or constant of a linear combination.
 pub const MAX_COEFFICIENT: i32 = 1 << 16;
 /// Most blocks of an integer operand: 256 bits.
@@ -198,6 +200,8 @@ pub struct ProgramBuilder {
     inputs: Vec<InputKind>,
     ops: Vec<Op>,
     outputs: Vec<Vec<ValueId>>,
+    /// How many blocks they have together.
+    output_blocks: usize,
     known: Vec<Known>,
     /// The ranges of the results of each bootstrap or input block, for the bound over sources.
     source_ranges: Vec<Vec<(i64, i64)>>,
@@ -462,6 +466,11 @@ impl ProgramBuilder {
         if blocks.is_empty() || blocks.len() > usize::from(u16::MAX) {
             let (actual, limit) = (blocks.len(), usize::from(u16::MAX));
             self.fail(ProgramError::Size { what: "blocks of an output", actual, limit });
+        }
+        self.output_blocks = self.output_blocks.saturating_add(blocks.len());
+        if self.output_blocks > MAX_OUTPUT_BLOCKS {
+            let (actual, limit) = (self.output_blocks, MAX_OUTPUT_BLOCKS);
+            self.fail(ProgramError::Size { what: "blocks of all outputs", actual, limit });
         }
         for block in &blocks {
             let Fact { min, max, noise } = self.get(*block).fact();

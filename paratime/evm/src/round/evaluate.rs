@@ -2,13 +2,11 @@
 //! results.
 
 use super::*;
+use crate::circuit::MAX_BLOCKS;
 use parallax_runtime::Work as Task;
 use std::collections::BTreeSet;
 
-/// Most blocks that go in and come out of programs side by side. A block has 16 KB, so they are at most 256 MiB.
-const MAX_BLOCKS: usize = 16_384;
-
-/// How many of the first programs may be evaluated side by side. A program that reads what one before it makes waits, and
+/// How many of the first programs may be evaluated side by side: as many as have [`MAX_BLOCKS`] together. A program that reads what one before it makes waits, and
 /// with it everything behind it, so the trace keeps the order of the transactions.
 fn independent(works: &[(u64, Work)]) -> usize {
     let (mut made, mut blocks): (BTreeSet<&B256>, usize) = (BTreeSet::new(), 0);

@@ -1,5 +1,6 @@
 //! What the builder accepts, what it knows, and what it refuses.
 
+use crate::builder::MAX_OUTPUT_BLOCKS;
 use crate::program::{Fact, InputKind, MAX_NOISE, Table, ValueId};
 use crate::{IntegerOp, ProgramBuilder, ProgramError};
 use proptest::prelude::*;
@@ -156,6 +157,16 @@ fn mistakes_in_form_are_refused() {
     let contradiction = build(|b, v| b.assume(v[0], 16, 20, "it is false"));
     assert!(matches!(contradiction, Err(ProgramError::Contradiction { .. })));
     assert!(matches!(ProgramBuilder::new().build(), Err(ProgramError::Size { what: "outputs", .. })));
+    let full = |blocks: usize| {
+        let mut p = ProgramBuilder::new();
+        let value = p.linear(&[], 1);
+        p.output(vec![value; blocks]);
+        p.output(vec![value; MAX_OUTPUT_BLOCKS / 2]);
+        p.build()
+    };
+    assert!(full(MAX_OUTPUT_BLOCKS / 2).is_ok());
+    let error = full(MAX_OUTPUT_BLOCKS / 2 + 1).unwrap_err();
+    assert_eq!(error, ProgramError::Size { what: "blocks of all outputs", actual: 16_385, limit: 16_384 });
 }
 
 #[test]
