@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::host::Hosts;
 use crate::params::{Params, ours};
 use crate::receipt::BlockRecord;
-use crate::state::{Fault, Reader};
+use crate::state::{Fault, Hashes, Reader};
 use crate::transaction::Transaction;
 use parallax_runtime::RoundContext;
 use parallax_state::StateView;
@@ -24,7 +24,7 @@ use revm::{ExecuteEvm, InspectEvm};
 pub const SPEC: SpecId = SpecId::CANCUN;
 
 /// The block in which something is executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BlockContext {
     /// Its number.
     pub number: u64,
@@ -35,6 +35,8 @@ pub struct BlockContext {
     /// What `PREVRANDAO` gives: the hash of the round's anchor, which nobody knew when the state of the round before
     /// was made.
     pub randomness: B256,
+    /// Hashes of blocks before it, as far as they were asked for: for one state alone.
+    pub(crate) hashes: Hashes,
 }
 
 impl BlockContext {
@@ -45,6 +47,7 @@ impl BlockContext {
             timestamp: clock.time(head.header.timestamp, context.time_ms / 1_000),
             parent: B256::from(head.hash),
             randomness: B256::from(clock.randomness.unwrap_or(context.anchor.0)),
+            hashes: Hashes::default(),
         }
     }
 
@@ -55,6 +58,7 @@ impl BlockContext {
             timestamp: block.header.timestamp,
             parent: B256::from(block.header.parent),
             randomness: B256::from(block.header.randomness),
+            hashes: Hashes::default(),
         }
     }
 
@@ -65,6 +69,7 @@ impl BlockContext {
             timestamp: clock.pending(head.header.timestamp),
             parent: B256::from(head.hash),
             randomness: B256::from(clock.randomness.unwrap_or(head.header.randomness)),
+            hashes: Hashes::default(),
         }
     }
 
@@ -102,7 +107,7 @@ fn run(view: &dyn StateView, params: &Params, block: &BlockContext, cfg: CfgEnv,
 pub(crate) fn run_with<'a, P>(
     view: &'a dyn StateView,
     params: &Params,
-    block: &BlockContext,
+    block: &'a BlockContext,
     cfg: CfgEnv,
     tx: TxEnv,
     precompiles: P,
@@ -117,12 +122,12 @@ where
 fn machine<'a, P, I>(
     view: &'a dyn StateView,
     params: &Params,
-    block: &BlockContext,
+    block: &'a BlockContext,
     cfg: CfgEnv,
     precompiles: P,
     inspector: I,
 ) -> Machine<'a, P, I> {
-    let reader = Reader::new(view, block.number, block.parent);
+    let reader = Reader::new(view, block);
     let context: Live<'a> = Context::new(reader, SPEC);
     Evm {
         ctx: context.with_cfg(cfg).with_block(block.env(params)),
@@ -137,7 +142,7 @@ fn machine<'a, P, I>(
 pub(crate) fn inspect<'a, I>(
     view: &'a dyn StateView,
     params: &Params,
-    block: &BlockContext,
+    block: &'a BlockContext,
     (cfg, tx): (CfgEnv, TxEnv),
     inspector: &mut I,
 ) -> Outcome

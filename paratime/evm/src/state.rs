@@ -21,6 +21,7 @@
 //! | `params` | the rules |
 
 use crate::clock::Clock;
+use crate::evm::BlockContext;
 use crate::journal::Snapshots;
 use crate::params::Params;
 use crate::receipt::{BlockRecord, StoredReceipt};
@@ -31,6 +32,9 @@ use parallax_state::{CipherRef, Overlay, StateError, StateView, Value};
 use revm::database_interface::{DBErrorMarker, Database, DatabaseRef};
 use revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
 use revm::state::{AccountInfo, Bytecode, EvmState};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The stored form of a record.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -335,21 +339,25 @@ pub(crate) struct Fault(#[from] pub(crate) StateError);
 
 impl DBErrorMarker for Fault {}
 
+/// Hashes of blocks that contracts have asked for, by number: the opcode costs little, a block's record is read from the
+/// disk. There are at most 256, since no other numbers have a hash for a contract.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hashes(Rc<RefCell<BTreeMap<u64, B256>>>);
+
 /// The EVM's view of a state.
 pub(crate) struct Reader<'a> {
     view: &'a dyn StateView,
-    /// The block being executed, with the hash of the one before it.
-    number: u64,
-    previous: B256,
+    /// The block being executed.
+    block: &'a BlockContext,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(view: &'a dyn StateView, number: u64, previous: B256) -> Self {
-        Self { view, number, previous }
+    pub(crate) fn new(view: &'a dyn StateView, block: &'a BlockContext) -> Self {
+        Self { view, block }
     }
 
     fn again(&self) -> Self {
-        Self::new(self.view, self.number, self.previous)
+        Self::new(self.view, self.block)
     }
 }
 
@@ -369,10 +377,16 @@ impl Database for Reader<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Fault> {
-        if number.checked_add(1) == Some(self.number) {
-            return Ok(self.previous);
+        if number.checked_add(1) == Some(self.block.number) {
+            return Ok(self.block.parent);
         }
-        Ok(block(self.view, number)?.map_or(B256::ZERO, |block| B256::from(block.hash)))
+        let mut known = self.block.hashes.0.borrow_mut();
+        if let Some(hash) = known.get(&number) {
+            return Ok(*hash);
+        }
+        let hash = block(self.view, number)?.map_or(B256::ZERO, |block| B256::from(block.hash));
+        known.insert(number, hash);
+        Ok(hash)
     }
 }
 

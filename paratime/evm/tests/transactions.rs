@@ -5,11 +5,14 @@ mod support;
 use parallax_evm::error::Code;
 use parallax_evm::params::development_accounts;
 use parallax_evm::transaction::Transaction;
+use parallax_memory_store::MemoryView;
 use parallax_primitives::message::InMessage;
-use parallax_primitives::{Address as Account, Amount, Gas};
+use parallax_primitives::{Address as Account, Amount, Digest, Gas};
 use parallax_runtime::ParaTime;
+use parallax_state::{StateError, StateView, Value};
 use revm::primitives::{Address, TxKind, U256, b256, hex};
 use serde_json::json;
+use std::cell::Cell;
 use support::wallet::Wallet;
 use support::{CHAIN_ID, LIMIT, Net, creation};
 
@@ -222,11 +225,44 @@ fn a_contract_sees_its_block() {
     assert_eq!((seen[5], seen[6]), (hash(1), hash(0)));
 }
 
+/// A state that counts how often the record of a block is read.
+struct Counting<'a>(&'a MemoryView, Cell<u32>);
+
+impl StateView for Counting<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, StateError> {
+        self.1.set(self.1.get() + u32::from(key.starts_with(b"block/")));
+        self.0.get(key)
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StateError> {
+        self.0.blob(digest)
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>, StateError> {
+        self.0.scan(prefix)
+    }
+}
+
+#[test]
+fn the_hash_of_a_block_is_read_once_however_often_contracts_ask_for_it() {
+    let mut net = Net::default();
+    let alice = Wallet::development(0);
+    // A thousand times: BLOCKHASH(NUMBER - 2).
+    let asks = hex::decode("6103e85b600243034050600190038060035700").expect("it is hexadecimal");
+    let contract = net.deploy(&alice, creation(&asks));
+    let batch: Vec<_> = (0..4).map(|_| net.tx(&alice, TxKind::Call(contract), vec![])).collect();
+    let view = Counting(&net.state, Cell::new(0));
+    let plan = net.evm.plan(&view, &net.context(), &batch, LIMIT).expect("it can be planned");
+    assert_eq!(plan.take, batch.len());
+    assert!(view.1.get() <= 2, "{} reads: one for the newest block, one for the hash", view.1.get());
+    net.round(&batch);
+    assert!(batch.iter().all(|tx| net.receipt(tx)["status"] == "0x1"));
+}
+
 #[test]
 fn a_receipt_and_a_storage_slot_are_proven_against_the_root() {
     use parallax_evm::host::{ACL, PAUSER_SET};
     use parallax_evm::state::{receipt_key, storage_key};
-    use parallax_state::Value;
 
     let mut net = Net::default();
     let alice = Wallet::development(0);

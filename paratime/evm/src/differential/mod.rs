@@ -113,6 +113,7 @@ fn block(number: u64) -> BlockContext {
         timestamp: 1_700_000_000 + 12 * number,
         parent: keccak256(number.to_be_bytes()),
         randomness: B256::ZERO,
+        hashes: Default::default(),
     }
 }
 

@@ -202,7 +202,7 @@ fn traced(view: &dyn StateView, run: Run<'_>, options: &GethDebugTracingOptions,
         })?;
     }
     let done = evm::inspect(view, run.params, run.block, run.how.clone(), &mut tracer).map_err(failed)?;
-    let mut reader = Reader::new(view, run.block.number, run.block.parent);
+    let mut reader = Reader::new(view, run.block);
     let block = run.block.env(run.params);
     let trace = tracer
         .get_result(run.about, &run.how.1, &block, &done, &mut reader)
