@@ -3,6 +3,10 @@
 //!
 //! A transaction is a candidate for a batch only if every nonce from its sender's next one up to its own waits here:
 //! executed out of order it would fail before its sender can be charged.
+//!
+//! What lacks an earlier nonce costs its sender nothing, so it must not keep others out: a full pool drops such
+//! transactions first for one that can be executed, and then those that offer least for one that offers more. Of each
+//! sender only the last nonce is dropped, so that this leaves no gap.
 
 use parallax_primitives::{Address, Digest, limits};
 use parallax_runtime::TxInfo;
@@ -33,7 +37,16 @@ impl Sender {
     fn run(&self) -> impl Iterator<Item = &Entry> {
         (self.next..).map_while(|nonce| self.waiting.get(&nonce))
     }
+
+    /// Whether a transaction with this nonce could be executed, with what waits before it.
+    fn reaches(&self, nonce: u64) -> bool {
+        (self.next..nonce).all(|earlier| self.waiting.contains_key(&earlier))
+    }
 }
+
+/// What a transaction is worth to a full pool: one that can be executed before one that cannot, then the better offer,
+/// then the earlier arrival.
+type Worth = (bool, u128, std::cmp::Reverse<u64>);
 
 /// Why a pool does not take a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +63,10 @@ pub enum PoolError {
     #[error("{MAX_PER_SENDER} transactions of the sender wait already; let them be included first")]
     SenderFull,
     /// The pool is full.
-    #[error("the pool is full; try again when a round has been finalised")]
+    #[error(
+        "the pool is full, and this transaction offers no more than what waits there, or lacks an earlier nonce of its \
+         sender; try again when a round has been finalised, or offer more"
+    )]
     Full,
 }
 
@@ -83,15 +99,43 @@ impl ParaTimePool {
         if self.known.contains_key(digest) {
             return Err(PoolError::Known);
         }
-        if self.known.len() >= limits::MAX_POOL_TXS {
-            return Err(PoolError::Full);
-        }
-        let Some(sender) = self.senders.get(&info.sender) else { return Ok(()) };
-        match sender.waiting.get(&info.nonce) {
+        self.dropped_for(info).map(|_| ())
+    }
+
+    /// What leaves the pool for a transaction, if something must.
+    fn dropped_for(&self, info: &TxInfo) -> Result<Option<Digest>, PoolError> {
+        let sender = self.senders.get(&info.sender);
+        match sender.and_then(|sender| sender.waiting.get(&info.nonce)) {
             Some(old) if old.priority >= info.priority => Err(PoolError::NonceTaken(info.nonce)),
-            None if sender.waiting.len() >= MAX_PER_SENDER => Err(PoolError::SenderFull),
-            Some(_) | None => Ok(()),
+            Some(old) => Ok(Some(old.digest)),
+            None => match sender.filter(|sender| sender.waiting.len() >= MAX_PER_SENDER) {
+                // The nonce that was missing may come; the last one goes for it.
+                Some(full) => {
+                    let last = full.waiting.last_key_value().filter(|(last, _)| **last > info.nonce);
+                    last.map(|(_, entry)| Some(entry.digest)).ok_or(PoolError::SenderFull)
+                }
+                None if self.known.len() < limits::MAX_POOL_TXS => Ok(None),
+                None => self.victim(info).map(Some).ok_or(PoolError::Full),
+            },
         }
+    }
+
+    /// What a full pool drops for a transaction: the last one of a sender that is worth least, if that is less.
+    fn victim(&self, info: &TxInfo) -> Option<Digest> {
+        let reaches = match self.senders.get(&info.sender) {
+            Some(sender) => info.nonce >= info.next.max(sender.next) && sender.reaches(info.nonce),
+            None => info.nonce == info.next,
+        };
+        let offered = (reaches, info.priority);
+        let lasts = self.senders.iter().filter_map(|(address, sender)| {
+            let (nonce, entry) = sender.waiting.last_key_value()?;
+            // What comes before the new one of the same sender stays.
+            let counts = *address != info.sender || *nonce > info.nonce;
+            let worth: Worth = (sender.reaches(*nonce), entry.priority, std::cmp::Reverse(entry.arrival));
+            counts.then_some((worth, entry.digest))
+        });
+        let ((ready, priority, _), digest) = lasts.min_by_key(|(worth, _)| *worth)?;
+        ((ready, priority) < offered).then_some(digest)
     }
 
     /// Takes a transaction that admission let through.
@@ -101,13 +145,14 @@ impl ParaTimePool {
     pub fn insert(&mut self, info: &TxInfo, bytes: Vec<u8>) -> Result<Digest, PoolError> {
         let digest = tx_digest(&bytes);
         self.room(info, &digest)?;
+        if let Some(dropped) = self.dropped_for(info)? {
+            self.remove([&dropped]);
+        }
         self.arrivals = self.arrivals.saturating_add(1);
         let entry = Entry { digest, bytes: Arc::new(bytes), priority: info.priority, arrival: self.arrivals };
         let sender = self.senders.entry(info.sender).or_default();
         sender.next = sender.next.max(info.next);
-        if let Some(replaced) = sender.waiting.insert(info.nonce, entry) {
-            self.known.remove(&replaced.digest);
-        }
+        sender.waiting.insert(info.nonce, entry);
         self.known.insert(digest, (info.sender, info.nonce));
         Ok(digest)
     }
@@ -337,6 +382,56 @@ mod tests {
         }
         let (info, bytes) = tx(1, MAX_PER_SENDER as u64, 1);
         assert_eq!(pool.insert(&info, bytes), Err(PoolError::SenderFull));
+    }
+
+    /// A pool filled by so many senders as that takes, each from a nonce on, at one priority.
+    fn full(first_nonce: u64, priority: u128) -> ParaTimePool {
+        let mut pool = ParaTimePool::default();
+        let senders = limits::MAX_POOL_TXS.div_ceil(MAX_PER_SENDER);
+        for sender in 0..u8::try_from(senders).unwrap() {
+            for nonce in first_nonce..first_nonce + MAX_PER_SENDER as u64 {
+                let (info, bytes) = tx(sender, nonce, priority);
+                if pool.len() < limits::MAX_POOL_TXS {
+                    pool.insert(&info, bytes).unwrap();
+                }
+            }
+        }
+        assert_eq!(pool.len(), limits::MAX_POOL_TXS);
+        pool
+    }
+
+    #[test]
+    fn what_can_never_be_executed_keeps_nobody_out() {
+        // Every account lacks its first nonce, so nothing of this is ever executed or paid.
+        let mut pool = full(1, 200);
+        assert_eq!(pool.ready(), 0);
+        for nonce in 0..3 {
+            let (info, bytes) = tx(200, nonce, 1);
+            pool.insert(&info, bytes).unwrap();
+        }
+        assert_eq!((pool.len(), order(&pool)), (limits::MAX_POOL_TXS, vec![(200, 0), (200, 1), (200, 2)]));
+        // More of the same kind gets no place, and the nonce that was missing does.
+        let (info, bytes) = tx(201, 1, 200);
+        assert_eq!(pool.insert(&info, bytes), Err(PoolError::Full));
+        let (info, bytes) = tx(0, 0, 1);
+        pool.insert(&info, bytes).unwrap();
+        assert!(pool.ready() > 3, "the account's whole run is ready now");
+    }
+
+    #[test]
+    fn a_full_pool_drops_the_least_offer_for_a_better_one_and_leaves_no_gap() {
+        let mut pool = full(0, 5);
+        let (info, bytes) = tx(200, 0, 5);
+        assert_eq!(pool.insert(&info, bytes), Err(PoolError::Full), "no better than what waits");
+        let ready = pool.ready();
+        let (info, bytes) = tx(200, 0, 6);
+        pool.insert(&info, bytes.clone()).unwrap();
+        assert_eq!((pool.len(), pool.ready()), (limits::MAX_POOL_TXS, ready), "the last nonce of a sender went");
+        assert_eq!(pool.candidates().first(), Some(&bytes));
+        // To pay more for one's own is possible, too.
+        let (info, bytes) = tx(3, 7, 9);
+        pool.insert(&info, bytes).unwrap();
+        assert_eq!((pool.len(), pool.ready()), (limits::MAX_POOL_TXS, ready));
     }
 
     #[test]
