@@ -9,6 +9,7 @@ use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
 use parallax_evm::EvmParaTime;
 use parallax_evm::params::{SchedulerLink, Signers, development_balances};
 use parallax_genesis::{GenesisDocument, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest};
+use parallax_primitives::message::paratime_account;
 use parallax_primitives::{Address, Amount, Digest, Domain, Epoch, Gas, NodeId, ParaTimeId};
 use parallax_rounds::Committee;
 use parallax_runtime::ParaTime;
@@ -62,11 +63,17 @@ pub(crate) fn document(
     let of = |role: Role| nodes.iter().filter(move |n| n.role == role);
     let managers =
         KeyManagers { parties: of(Role::KeyManager).map(|n| n.node).collect(), threshold: 0, epoch: Epoch(0) };
-    let mut parts = Vec::new();
+    let (mut parts, mut funded) = (Vec::new(), Vec::new());
     for kind in fixture.paratimes.iter().copied() {
         let parameters = match kind {
             ParaTimeKind::Scheduler => scheduler_parameters(fixture, accounts, managers.clone()),
-            ParaTimeKind::Evm => evm_parameters(fixture, of(Role::KeyManager), managers.clone()),
+            ParaTimeKind::Evm => {
+                let genesis =
+                    evm_genesis(fixture, of(Role::KeyManager), managers.clone()).map_err(|reason| bad(kind, reason))?;
+                let address = paratime_account(&paratime_id(kind));
+                funded.push(GenesisAccount { address, balance: genesis.backing(), stake: Amount::ZERO });
+                serde_json::to_value(genesis).map_err(|e| e.to_string())
+            }
         };
         parts.push(part(fixture, kind, parameters, key_set(keys, kind)?, managers.clone())?);
     }
@@ -90,6 +97,7 @@ pub(crate) fn document(
                 balance: ACCOUNT_BALANCE,
                 stake: Amount::ZERO,
             }))
+            .chain(funded)
             .collect(),
         nodes: nodes.iter().map(|n| unsigned(n, &parts)).collect(),
         committees: parts.iter().map(|p| (p.descriptor.id, committee.clone())).collect(),
@@ -104,6 +112,10 @@ pub(crate) fn document(
     Ok(document)
 }
 
+fn bad(kind: ParaTimeKind, reason: String) -> LocalnetError {
+    LocalnetError::BadFixture { field: kind.name(), reason }
+}
+
 fn part(
     fixture: &Fixture,
     kind: ParaTimeKind,
@@ -111,7 +123,7 @@ fn part(
     keys: &KeySet,
     managers: KeyManagers,
 ) -> Result<Part, LocalnetError> {
-    let bad = |reason: String| LocalnetError::BadFixture { field: kind.name(), reason };
+    let bad = |reason: String| bad(kind, reason);
     let id = paratime_id(kind);
     let parameters = parameters.map_err(bad)?;
     let program: Box<dyn ParaTime> = match kind {
@@ -151,11 +163,11 @@ fn scheduler_parameters(fixture: &Fixture, accounts: &[Account], managers: KeyMa
 }
 
 /// The EVM with its development accounts. The key managers attest inputs and sign decryptions.
-fn evm_parameters<'a>(
+fn evm_genesis<'a>(
     fixture: &Fixture,
     managers: impl Iterator<Item = &'a PlannedNode>,
     key_managers: KeyManagers,
-) -> Result<Json, String> {
+) -> Result<parallax_evm::params::Genesis, String> {
     let signers: Vec<Address> = managers.map(|n| node_keys(&n.name).ethereum.address()).collect();
     let threshold = u64::from(key_managers.threshold).saturating_add(1);
     let signing = |contract: &str| {
@@ -172,8 +184,7 @@ fn evm_parameters<'a>(
         message_fee: parallax_consensus_app::localnet_parameters().min_in_message_fee,
     });
     let params = parallax_evm::params::Params { max_transaction_fhe_gas, scheduler, ..usual };
-    serde_json::to_value(parallax_evm::params::Genesis { params, accounts: development_balances() })
-        .map_err(|e| e.to_string())
+    Ok(parallax_evm::params::Genesis { params, accounts: development_balances() })
 }
 
 fn unsigned(node: &PlannedNode, parts: &[Part]) -> SignedNodeDescriptor {

@@ -11,14 +11,14 @@ use jsonrpsee::core::client::Error as RpcFault;
 use parallax_consensus_app::tx::Role;
 use parallax_fhe::{ClientKeys, Manifest, TfheClientCipher};
 use parallax_genesis::AccountKey;
-use parallax_primitives::{Address, Amount, ChainContext, Digest, Height, KeyId, Nonce, ParaTimeId, Round};
+use parallax_primitives::{Address, Amount, ChainContext, Digest, Gas, Height, KeyId, Nonce, ParaTimeId, Round};
 use parallax_rounds::ParaTimeBlock;
 use parallax_rpc::types::{PublicKeyInfo, ResultView, RoundEvent};
 use parallax_rpc::{Client, ConsensusApiClient as _, NodeApiClient, ParaTimeApiClient};
 use parallax_runtime::ClientCipher;
 use parallax_runtime::paratime::tx_digest;
-use parallax_scheduler::{Call, EncryptedList, Params, Purpose, TxBody, metadata};
-use serde::Deserialize;
+use parallax_scheduler::{Call, EncryptedList, Params, Policy, Purpose, Replication, TxBody, metadata};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,8 +37,13 @@ const RESUBMIT: Duration = Duration::from_secs(10);
 pub struct JobView {
     /// Its id.
     pub id: Digest,
-    /// Who asked.
+    /// Who asked: an account, or that of a contract.
     pub owner: Address,
+    /// Who signs for the owner: the owner itself, or the account that its contract has named.
+    pub agent: Address,
+    /// The contract that asked, as JSON: its ParaTime, address and request; `null` if it was none.
+    #[serde(default)]
+    pub contract: serde_json::Value,
     /// `pending`, `decided`, `placed` or `unplaced`.
     pub status: String,
     /// Attempts made.
@@ -95,6 +100,43 @@ pub struct ReportView {
     pub number: u64,
     /// The round that took it.
     pub round: Round,
+}
+
+/// What a job costs, as the ParaTime's query shows it. Amounts are in base units.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PriceView {
+    /// For one unit of FHE gas.
+    #[serde(with = "text")]
+    pub gas_price: Amount,
+    /// FHE gas of its submission.
+    pub submission_gas: Gas,
+    /// FHE gas of one attempt at its largest.
+    pub attempt_gas: Gas,
+    /// Attempts that are paid in advance.
+    pub attempts: u32,
+    /// The fee of the submission.
+    #[serde(with = "text")]
+    pub fee: Amount,
+    /// What all attempts may cost; what is left of it comes back.
+    #[serde(with = "text")]
+    pub escrow: Amount,
+    /// Fee and escrow.
+    #[serde(with = "text")]
+    pub total: Amount,
+}
+
+/// Amounts as the queries of ParaTimes show them: decimal digits as text.
+mod text {
+    use parallax_primitives::Amount;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(amount)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 #[derive(Deserialize)]
@@ -372,6 +414,26 @@ impl SchedulerClient {
     pub async fn events(&self, from: Round, to: Round) -> Result<Vec<RoundEvent>> {
         let id = self.id;
         self.ask(|rpc| async move { ParaTimeApiClient::events(&rpc, id, from, Some(to)).await }).await
+    }
+
+    /// What a job costs.
+    ///
+    /// # Errors
+    /// If no node answers, or such a job is not taken.
+    pub async fn price(
+        &self,
+        policy: Policy,
+        replication: Replication,
+        gas_price: Option<Amount>,
+    ) -> Result<PriceView> {
+        let asked = serde_json::json!({
+            "policy": policy,
+            "replicas": replication.count,
+            "spread": replication.spread,
+            "gang": replication.gang,
+            "gas_price": gas_price.map(|price| price.to_string()),
+        });
+        self.query("price", asked).await
     }
 
     /// A job.

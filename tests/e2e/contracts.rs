@@ -1,4 +1,4 @@
-//! The guide to confidential contracts, line by line: what a newcomer types, and what they then see.
+//! The guides to confidential contracts and to their jobs, line by line: what a newcomer types, and what they then see.
 
 use crate::{program, turn};
 use std::io::Read as _;
@@ -94,10 +94,10 @@ fn run(steps: &[Step], dir: &Path) -> (Vec<(String, i32)>, String) {
     (done, std::fs::read_to_string(notes).unwrap())
 }
 
-#[test]
-fn the_guide_to_a_confidential_token_works_as_it_is_written() {
-    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/contracts.md")).unwrap();
-    let steps = steps(&guide);
+/// Runs a guide of the documentation and compares what it prints.
+fn follow(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let steps = steps(&std::fs::read_to_string(path).unwrap());
     assert!(steps.len() > 10, "the guide has commands: {steps:?}");
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
@@ -108,10 +108,10 @@ fn the_guide_to_a_confidential_token_works_as_it_is_written() {
         format!("{}\nstandard error:\n{notes}", lines.collect::<String>())
     };
     for (step, (printed, code)) in steps.iter().zip(&done) {
-        assert_eq!(*code, 0, "docs/contracts.md, line {}: {} failed\n{}", step.line, step.command, all());
+        assert_eq!(*code, 0, "docs/{name}, line {}: {} failed\n{}", step.line, step.command, all());
         assert!(
             as_shown(step, printed),
-            "docs/contracts.md, line {}: {} printed\n{printed}instead of\n{}\n{}",
+            "docs/{name}, line {}: {} printed\n{printed}instead of\n{}\n{}",
             step.line,
             step.command,
             step.shown.join("\n"),
@@ -119,6 +119,16 @@ fn the_guide_to_a_confidential_token_works_as_it_is_written() {
         );
     }
     assert_eq!(done.len(), steps.len(), "every command ended within {LIMIT:?}\n{}", all());
+}
+
+#[test]
+fn the_guide_to_a_confidential_token_works_as_it_is_written() {
+    follow("contracts.md");
+}
+
+#[test]
+fn the_guide_to_a_job_of_a_contract_works_as_it_is_written() {
+    follow("contract-jobs.md");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use revm::primitives::{B256, U256, hex};
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 
+pub(super) use chain::address as ethereum_account;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum ContractCommand {
     /// Create a contract from a compiler's artifact; prints its address

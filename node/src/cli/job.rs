@@ -1,7 +1,7 @@
 //! `parallax job`: encrypted requests.
 
 use super::placement::{self, AnchorArgs, CountersignArgs, DeploymentArgs, ProofArgs, UpdateArgs};
-use super::policy::claim;
+use super::request::{self, EncryptArgs, PriceArgs, TermsArgs, WishArgs};
 use super::{EncryptionArgs, KeyArgs, RpcArgs, default_endpoint, print_json};
 use crate::client::SchedulerClient;
 use clap::{Args, Subcommand};
@@ -9,9 +9,7 @@ use eyre::{Result, bail, eyre};
 use parallax_consensus_app::tx::Role;
 use parallax_primitives::Digest;
 use parallax_rpc::Client;
-use parallax_scheduler::cluster;
-use parallax_scheduler::openb::Pod;
-use parallax_scheduler::{Call, Policy, Purpose, Replication, Spread};
+use parallax_scheduler::{Call, Purpose};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +23,11 @@ const GRANT_LIMIT: Duration = Duration::from_secs(30);
 pub(super) enum JobCommand {
     /// Encrypt a request and submit it
     Submit(SubmitArgs),
-    /// Show where a job stands; with its owner's key also where it went
+    /// What a job costs: the fee of its submission and the escrow for all attempts, of which the rest comes back
+    Price(PriceArgs),
+    /// Encrypt the request of a contract's job; prints the arguments that the contract takes
+    Encrypt(EncryptArgs),
+    /// Show where a job stands; with the key of its owner, or of its contract's agent, also where it went
     Status(StatusArgs),
     /// Write the proof of where a job went, for the chosen host
     Proof(ProofArgs),
@@ -49,42 +51,10 @@ pub(super) struct SubmitArgs {
     key: KeyArgs,
     #[command(flatten)]
     encryption: EncryptionArgs,
-    /// CPU, in milli-cores
-    #[arg(long)]
-    cpu_milli: u64,
-    /// Memory, in MiB
-    #[arg(long)]
-    memory_mib: u64,
-    /// GPUs
-    #[arg(long, default_value_t = 0)]
-    gpus: u8,
-    /// Thousandths of each GPU: 1000 for whole ones [default: 1000 with GPUs]
-    #[arg(long)]
-    gpu_milli: Option<u16>,
-    /// GPU models that will do, separated by commas; any if left out
-    #[arg(long, value_delimiter = ',')]
-    accept: Vec<String>,
-    /// How the winner is chosen: pack, spread, cost or priority-round-robin
-    #[arg(long, default_value = "pack")]
-    policy: Policy,
-    /// Tier; 0 goes first
-    #[arg(long, default_value_t = 0)]
-    tier: u8,
-    /// How many hosts it wants, 1 to 8, each another one. It is placed with the first of them, unless it is a gang
-    #[arg(long, default_value_t = 1)]
-    replicas: u8,
-    /// How replicas keep apart: none (other hosts) or zone (other zones)
-    #[arg(long, default_value = "none")]
-    spread: Spread,
-    /// All replicas or none
-    #[arg(long)]
-    gang: bool,
-    /// What the job runs, a `sha256:` digest; public
-    #[arg(long)]
-    image: Option<String>,
-    /// The cluster's list of images, from which the image is proven
-    #[arg(long, value_name = "FILE", requires = "image")]
-    images: Option<PathBuf>,
+    #[command(flatten)]
+    wish: WishArgs,
+    #[command(flatten)]
+    terms: TermsArgs,
     /// Return when the job is in a round, without waiting for its placement
     #[arg(long)]
     no_wait: bool,
@@ -96,7 +66,7 @@ pub(super) struct StatusArgs {
     id: Digest,
     #[command(flatten)]
     rpc: RpcArgs,
-    /// Key file of the job's owner: has the position decrypted
+    /// Key file of the job's owner, or of the agent of the contract that owns it: has the position decrypted
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// URL of the key manager [default: that of the localnet in .parallax/localnet]
@@ -108,6 +78,8 @@ impl JobCommand {
     pub(super) async fn run(self) -> Result<()> {
         match self {
             Self::Submit(args) => submit(args).await,
+            Self::Price(args) => request::price(args).await,
+            Self::Encrypt(args) => request::encrypt(args).await,
             Self::Status(args) => status(args).await,
             Self::Proof(args) => placement::prove(args).await,
             Self::Countersign(args) => placement::countersign(args).await,
@@ -122,21 +94,12 @@ impl JobCommand {
 async fn submit(args: SubmitArgs) -> Result<()> {
     let client = SchedulerClient::connect(&args.rpc.url()?).await?;
     let key = args.key.load()?;
-    let image = args.image.as_deref().map(|image| claim(image, args.images.as_deref())).transpose()?;
+    let (image, terms) = (args.terms.image()?, &args.terms);
     let cipher = args.encryption.cipher(&client)?;
-    let models = args.encryption.models("--accept", &args.accept)?;
-    let pod = Pod {
-        name: String::new(),
-        cpu_milli: args.cpu_milli,
-        memory_mib: args.memory_mib,
-        gpus: args.gpus,
-        gpu_milli: args.gpu_milli.unwrap_or(if args.gpus > 0 { 1_000 } else { 0 }),
-        models: args.accept,
-    };
-    let digits = cluster::request(&pod, &models)?.digits()?;
+    let digits = args.wish.digits(&args.encryption)?;
     let request = client.encrypt(cipher, Purpose::Job, key.address(), digits).await?;
-    let replication = Replication { count: args.replicas, spread: args.spread, gang: args.gang };
-    let call = Call::SubmitJob { request, policy: args.policy, tier: args.tier, replication, image };
+    let (policy, tier, replication) = (terms.choice.policy, terms.tier, terms.choice.replication());
+    let call = Call::SubmitJob { request, policy, tier, replication, image };
     let result = client.wait(client.send(&key, call).await?, ROUND_LIMIT).await?;
     let output = result.output.ok_or_else(|| eyre!("the round returned no job id"))?;
     let id: Digest = parallax_primitives::decode("job id", &output.0, 32)?;
@@ -156,6 +119,8 @@ async fn status(args: StatusArgs) -> Result<()> {
     print_json(&serde_json::json!({
         "id": job.id,
         "owner": job.owner,
+        "agent": job.agent,
+        "contract": job.contract,
         "status": job.status,
         "attempts": job.attempts,
         "round": decided.map(|d| d.round),
@@ -172,7 +137,7 @@ async fn status(args: StatusArgs) -> Result<()> {
     };
     let owner = parallax_genesis::AccountKey::load(&file)?;
     // The grant of a job that was placed a moment ago is still on its way to a final header.
-    let limit = if owner.address() == job.owner { GRANT_LIMIT } else { Duration::ZERO };
+    let limit = if owner.address() == job.agent { GRANT_LIMIT } else { Duration::ZERO };
     let positions = client.wait_positions(&Client::new(&kms)?, &owner, &job, limit).await?;
     let hosts = client.hosts().await?;
     for position in positions {

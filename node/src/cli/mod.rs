@@ -9,6 +9,7 @@ mod names;
 mod placement;
 mod policy;
 mod query;
+mod request;
 mod round;
 mod tx;
 mod verify;

@@ -190,7 +190,7 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
 }
 
 /// A ParaTime by id, by kind, or the only one.
-pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
+pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeView> {
     one_of(&ParaTimeApiClient::list(rpc).await?, wanted)
 }
 
@@ -198,10 +198,10 @@ pub(super) async fn paratime(rpc: &Client, wanted: Option<&str>) -> Result<ParaT
 pub(super) async fn paratime_or_scheduler(rpc: &Client, wanted: Option<&str>) -> Result<ParaTimeId> {
     let all = ParaTimeApiClient::list(rpc).await?;
     let usual = all.iter().find(|p| p.kind == parallax_scheduler::KIND).filter(|_| all.len() > 1);
-    one_of(&all, wanted.or(usual.map(|p| p.kind.as_str())))
+    Ok(one_of(&all, wanted.or(usual.map(|p| p.kind.as_str())))?.id)
 }
 
-fn one_of(all: &[ParaTimeView], wanted: Option<&str>) -> Result<ParaTimeId> {
+fn one_of(all: &[ParaTimeView], wanted: Option<&str>) -> Result<ParaTimeView> {
     let known = || all.iter().map(|p| format!("{} ({})", p.kind, p.id)).collect::<Vec<_>>().join(", ");
     let found = match wanted {
         Some(text) => all.iter().find(|p| p.kind == text || p.id.to_string() == text),
@@ -209,7 +209,7 @@ fn one_of(all: &[ParaTimeView], wanted: Option<&str>) -> Result<ParaTimeId> {
         None => bail!("name one with --paratime; there are {}", known()),
     };
     match found {
-        Some(found) => Ok(found.id),
+        Some(found) => Ok(found.clone()),
         None => bail!("there is no ParaTime {}; there are {}", wanted.unwrap_or_default(), known()),
     }
 }
@@ -226,7 +226,7 @@ pub(super) async fn node(rpc: &Client, wanted: &str) -> Result<NodeView> {
 impl ParaTimeArgs {
     async fn connect(&self) -> Result<(Client, ParaTimeId)> {
         let rpc = self.rpc.connect().await?;
-        let id = paratime(&rpc, self.paratime.as_deref()).await?;
+        let id = paratime(&rpc, self.paratime.as_deref()).await?.id;
         Ok((rpc, id))
     }
 }
@@ -293,7 +293,7 @@ async fn proof(args: ProofArgs) -> Result<()> {
     };
     let bundle = match id {
         Some(id) => {
-            let id = paratime(&rpc, Some(&id)).await?;
+            let id = paratime(&rpc, Some(&id)).await?.id;
             ParaTimeApiClient::proof(&rpc, id, key.into(), args.at.map(Round)).await?
         }
         None => parallax_rpc::ConsensusApiClient::proof(&rpc, key.into(), args.at.map(Height)).await?,

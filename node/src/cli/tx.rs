@@ -1,12 +1,14 @@
 //! `parallax tx`: consensus transactions.
 
+use super::contract::ethereum_account;
 use super::{RpcArgs, query};
 use crate::client::{chain_of, wait_consensus};
 use clap::{Args, Subcommand};
-use eyre::Result;
+use eyre::{Result, WrapErr as _, bail};
 use parallax_consensus_app::tx::{Call, Transaction, TxBody};
 use parallax_genesis::AccountKey;
 use parallax_primitives::{Address, Amount, Gas, Nonce};
+use parallax_rpc::types::ParaTimeView;
 use parallax_rpc::{ConsensusApiClient as _, Hex};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +21,7 @@ pub(super) enum TxCommand {
     Escrow(TransferArgs),
     /// Take tokens out of an entity's escrow; they are free after the debonding time
     Reclaim(TransferArgs),
-    /// Send tokens into a ParaTime: the next accepted round credits them to the account that signs
+    /// Send tokens into a ParaTime: the next accepted round credits them there
     Deposit(DepositArgs),
     /// Lift the freeze of a node, once its time has come; `parallax query node` says when
     Unfreeze(UnfreezeArgs),
@@ -36,7 +38,11 @@ pub(super) struct DepositArgs {
     /// What the ParaTime's treasury gets for taking the message, in base units
     #[arg(long, default_value = "1000")]
     message_fee: Amount,
-    /// What the message says, in hexadecimal; the ParaTime knows what it means, the scheduler ignores it
+    /// Whose the tokens are to be, on the EVM: an Ethereum address, or dev-0 to dev-9 [default: the account that signs,
+    /// which is the only choice at the scheduler]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "data")]
+    to: Option<String>,
+    /// What the message says, in hexadecimal, for a ParaTime that knows what it means
     #[arg(long, value_name = "HEX", default_value = "0x")]
     data: Hex,
     #[command(flatten)]
@@ -93,9 +99,12 @@ impl TxCommand {
             Self::Escrow(a) => (a.send, Call::Escrow { to: a.to, amount: a.amount }),
             Self::Reclaim(a) => (a.send, Call::Reclaim { from: a.to, amount: a.amount }),
             Self::Deposit(a) => {
-                let paratime = query::paratime(&a.send.rpc.connect().await?, a.paratime.as_deref()).await?;
-                let (fee, tokens) = (a.message_fee, a.amount);
-                (a.send, Call::SendMessage { paratime, fee, tokens, data: a.data.0 })
+                let found = query::paratime(&a.send.rpc.connect().await?, a.paratime.as_deref()).await?;
+                let data = match &a.to {
+                    Some(to) => receiver(&found, to)?,
+                    None => a.data.0,
+                };
+                (a.send, Call::SendMessage { paratime: found.id, fee: a.message_fee, tokens: a.amount, data })
             }
             Self::Unfreeze(a) => {
                 let node = query::node(&a.send.rpc.connect().await?, &a.node).await?.descriptor.node;
@@ -104,6 +113,18 @@ impl TxCommand {
         };
         args.send(call).await
     }
+}
+
+/// The data of a deposit to somebody else.
+fn receiver(paratime: &ParaTimeView, to: &str) -> Result<Vec<u8>> {
+    if paratime.kind != parallax_evm::KIND {
+        bail!(
+            "--to: at the ParaTime {} a deposit is the signer's; transfer it there, or name the EVM with --paratime {}",
+            paratime.kind,
+            parallax_evm::KIND
+        );
+    }
+    Ok(ethereum_account(to).wrap_err("--to")?.to_vec())
 }
 
 impl SendArgs {

@@ -100,8 +100,9 @@ impl SchedulerClient {
         let decision = job.decision.as_ref().filter(|_| job.status == "placed");
         let decision =
             decision.ok_or_else(|| eyre!("job {} is {}, only a placed job went anywhere", job.id, job.status))?;
-        if owner.address() != job.owner {
-            bail!("{} does not own job {}, its owner {} does", owner.address(), job.id, job.owner);
+        if owner.address() != job.agent {
+            let whose = if job.agent == job.owner { "its owner is" } else { "the agent of its contract is" };
+            bail!("{} may not have job {} decrypted, {whose} {}", owner.address(), job.id, job.agent);
         }
         let cipher = *decision.positions.get(usize::from(replica)).ok_or_else(|| {
             eyre!("job {} has {} replicas, there is none with the number {replica}", job.id, decision.positions.len())

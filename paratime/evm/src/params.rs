@@ -154,6 +154,17 @@ pub struct Genesis {
     pub accounts: Vec<GenesisAccount>,
 }
 
+impl Genesis {
+    /// What the ParaTime's account at the consensus layer must hold so that all wei of the accounts can leave again;
+    /// rounded up, zero if tokens have no price in wei. The document's author gives it that, or the rest is wei with
+    /// nothing behind it: messages that would send it are refused.
+    pub fn backing(&self) -> Amount {
+        let price = u128::from(self.params.wei_per_token);
+        let wei = self.accounts.iter().fold(0u128, |sum, account| sum.saturating_add(account.balance));
+        Amount(if price == 0 { 0 } else { wei.div_ceil(price) })
+    }
+}
+
 /// An address in revm's type.
 pub(crate) fn ours(address: &Address) -> revm::primitives::Address {
     revm::primitives::Address::from(address.0)

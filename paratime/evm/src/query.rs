@@ -10,7 +10,7 @@ use revm::primitives::{Address, B256, hex};
 use serde_json::{Value as Json, json};
 
 /// The methods of its own.
-const METHODS: [&str; 3] = ["head", "receipt", "handle"];
+const METHODS: [&str; 4] = ["params", "head", "receipt", "handle"];
 
 fn text(error: StateError) -> String {
     format!("the state cannot be read: {error}")
@@ -35,6 +35,10 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
         });
     }
     match method {
+        "params" => {
+            let params = state::params(view).map_err(text)?;
+            Ok(json!({ "params": params }))
+        }
         "head" => {
             let (head, chain_id) = (state::head(view).map_err(text)?, state::params(view).map_err(text)?.chain_id);
             Ok(json!({ "number": head.header.number, "hash": B256::from(head.hash).to_string(), "chain_id": chain_id }))

@@ -139,9 +139,14 @@ impl Programs {
         Ok(proven(evaluation))
     }
 
+    /// The most FHE gas of taking a job in.
+    pub(crate) fn submission(&self) -> Result<Gas, Abort> {
+        Ok(proven(self.job()?.gas().0))
+    }
+
     /// The most FHE gas of so many requests of contracts.
     pub(crate) fn requests(&self, count: usize) -> Result<Gas, Abort> {
-        let one = proven(self.job()?.gas().0);
+        let one = self.submission()?;
         Ok(Gas(one.0.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX))))
     }
 

@@ -55,9 +55,9 @@ pub(crate) fn consumed(context: &RoundContext) -> Vec<(&InMessage, Option<JobReq
 
 /// The call that a request stands for.
 fn call(request: JobRequest) -> Result<Call, TxError> {
-    let policies = [Policy::Pack, Policy::Spread, Policy::Cost, Policy::PriorityRoundRobin];
-    let policy = policies.get(usize::from(request.policy)).copied().ok_or_else(|| {
-        refuse(Code::BadField, format!("policy {} does not exist; use 0..={}", request.policy, policies.len() - 1))
+    let policy = Policy::ALL.into_iter().find(|policy| policy.number() == request.policy).ok_or_else(|| {
+        let most = Policy::ALL.len().saturating_sub(1);
+        refuse(Code::BadField, format!("policy {} does not exist; use 0..={most}", request.policy))
     })?;
     let spread = if request.zones { Spread::Zone } else { Spread::None };
     let call = Call::SubmitJob {

@@ -41,6 +41,19 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// All of them, in the order by whose positions contracts of other ParaTimes name them.
+    pub const ALL: [Self; 4] = [Self::Pack, Self::Spread, Self::Cost, Self::PriorityRoundRobin];
+
+    /// Its position in [`Policy::ALL`].
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Pack => 0,
+            Self::Spread => 1,
+            Self::Cost => 2,
+            Self::PriorityRoundRobin => 3,
+        }
+    }
+
     /// Whether hosts report a score for it.
     pub fn is_scored(self) -> bool {
         !matches!(self, Self::PriorityRoundRobin)
@@ -61,7 +74,7 @@ impl std::str::FromStr for Policy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Pack, Self::Spread, Self::Cost, Self::PriorityRoundRobin]
+        Self::ALL
             .into_iter()
             .find(|p| p.name() == text)
             .ok_or_else(|| format!("policy {text:?} is none of pack, spread, cost, priority-round-robin"))

@@ -382,6 +382,6 @@ impl ParaTime for Scheduler {
         method: &str,
         parameters: &serde_json::Value,
     ) -> Result<serde_json::Value, String> {
-        query::answer(view, method, parameters)
+        query::answer(&self.programs, view, method, parameters)
     }
 }

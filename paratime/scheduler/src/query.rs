@@ -3,18 +3,21 @@
 use crate::anchors::Deployment;
 use crate::audit::HostAudit;
 use crate::audit::state::standing;
+use crate::costs::{Programs, fee};
 use crate::decisions;
 use crate::keys;
+use crate::model::{MAX_REPLICAS, Policy, Replication};
 use crate::policy::ClusterPolicy;
 use crate::records::{self, Host, Job, Meta, get, open, suffix};
 use parallax_primitives::{Address, Amount, Digest};
+use parallax_runtime::Abort;
 use parallax_state::{StateError, StateView};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 /// The questions there are.
-const METHODS: [&str; 9] =
-    ["params", "policy", "account", "host", "hosts", "job", "jobs", "deployment", "pending_decryptions"];
+const METHODS: [&str; 10] =
+    ["params", "policy", "price", "account", "host", "hosts", "job", "jobs", "deployment", "pending_decryptions"];
 /// Most jobs in one answer.
 const MAX_PAGE: usize = 1_000;
 
@@ -23,12 +26,23 @@ fn parameter<T: DeserializeOwned>(parameters: &Json, name: &str) -> Result<T, St
     T::deserialize(value).map_err(|e| format!("parameter {name}: {e}"))
 }
 
+/// A parameter that may be left out.
+fn optional<T: DeserializeOwned>(parameters: &Json, name: &str) -> Result<Option<T>, String> {
+    let given = parameters.get(name).is_some_and(|v| !v.is_null());
+    given.then(|| parameter(parameters, name)).transpose()
+}
+
 fn text(error: StateError) -> String {
     error.to_string()
 }
 
 /// Answers one question.
-pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> Result<Json, String> {
+pub(crate) fn answer(
+    programs: &Programs,
+    view: &dyn StateView,
+    method: &str,
+    parameters: &Json,
+) -> Result<Json, String> {
     match method {
         "params" => {
             let params = records::params(view).map_err(text)?;
@@ -52,6 +66,7 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
                 "audits": params.audits,
             }))
         }
+        "price" => price(programs, view, parameters),
         "account" => {
             let address: Address = parameter(parameters, "address")?;
             let account = records::account(view, &address).map_err(text)?;
@@ -77,8 +92,7 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
         "jobs" => jobs(view, parameters),
         "deployment" => {
             let id: Digest = parameter(parameters, "job")?;
-            let given = parameters.get("replica").is_some_and(|v| !v.is_null());
-            let replica: u8 = if given { parameter(parameters, "replica")? } else { 0 };
+            let replica: u8 = optional(parameters, "replica")?.unwrap_or(0);
             let found: Option<Deployment> = get(view, &keys::deployment(&id, replica)).map_err(text)?;
             Ok(found.map_or(Json::Null, |found| deployment_json((&id, replica), &found)))
         }
@@ -95,11 +109,54 @@ pub(crate) fn answer(view: &dyn StateView, method: &str, parameters: &Json) -> R
     }
 }
 
+/// What a job costs before it is submitted: the fee of its submission, which is spent, and the escrow for all attempts at
+/// their largest, of which what was not needed comes back.
+fn price(programs: &Programs, view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
+    let params = records::params(view).map_err(text)?;
+    let policy: Policy = parameter(parameters, "policy")?;
+    if !params.policies.contains(&policy) {
+        let enabled: Vec<&str> = params.policies.iter().map(|p| p.name()).collect();
+        return Err(format!("policy {} is not enabled here; this ParaTime has {}", policy.name(), enabled.join(", ")));
+    }
+    let replication = Replication {
+        count: optional(parameters, "replicas")?.unwrap_or(1),
+        spread: optional(parameters, "spread")?.unwrap_or_default(),
+        gang: optional(parameters, "gang")?.unwrap_or(false),
+    };
+    if !(1..=MAX_REPLICAS).contains(&replication.count) {
+        return Err(format!("number of replicas: {} is outside 1..={MAX_REPLICAS}", replication.count));
+    }
+    let gas_price = match optional::<String>(parameters, "gas_price")? {
+        Some(text) => text.parse().map_err(|e| format!("parameter gas_price: {e}"))?,
+        None => params.min_gas_price,
+    };
+    if gas_price < params.min_gas_price {
+        return Err(format!("gas_price {gas_price} is too low, the least is {}", params.min_gas_price));
+    }
+    let failed = |abort: Abort| abort.to_string();
+    let submission = programs.submission().map_err(failed)?;
+    let attempt = programs.decision_gas(params.candidates_per_decision, policy, replication).map_err(failed)?;
+    let escrow = programs.escrow(&params, policy, replication, gas_price).map_err(failed)?;
+    let total = fee(submission, gas_price)
+        .zip(escrow)
+        .and_then(|(fee, escrow)| Some((fee, escrow, fee.0.checked_add(escrow.0)?)));
+    let (fee, escrow, total) = total
+        .ok_or_else(|| format!("the price at {gas_price} per unit of FHE gas exceeds 128 bits; lower gas_price"))?;
+    Ok(json!({
+        "gas_price": gas_price.to_string(),
+        "submission_gas": submission,
+        "attempt_gas": attempt,
+        "attempts": params.max_attempts,
+        "fee": fee.to_string(),
+        "escrow": escrow.to_string(),
+        "total": total.to_string(),
+    }))
+}
+
 /// Jobs in the order of their ids, after `after`, at most `limit`.
 fn jobs(view: &dyn StateView, parameters: &Json) -> Result<Json, String> {
-    let optional = |name: &str| parameters.get(name).is_some_and(|v| !v.is_null());
-    let limit = if optional("limit") { parameter::<usize>(parameters, "limit")?.min(MAX_PAGE) } else { MAX_PAGE };
-    let after: Option<Digest> = if optional("after") { Some(parameter(parameters, "after")?) } else { None };
+    let limit = optional::<usize>(parameters, "limit")?.map_or(MAX_PAGE, |limit| limit.min(MAX_PAGE));
+    let after: Option<Digest> = optional(parameters, "after")?;
     let mut out = Vec::new();
     for (key, value) in view.scan(keys::JOBS).map_err(text)? {
         let id = Digest(suffix(&key, keys::JOBS).map_err(text)?);

@@ -117,7 +117,7 @@ impl FromArgs {
 }
 
 /// An address, or the name of an account.
-pub(super) fn address(text: &str) -> Result<Address> {
+pub(in crate::cli) fn address(text: &str) -> Result<Address> {
     if let Some(wallet) = Wallet::named(text) {
         return Ok(wallet?.address());
     }

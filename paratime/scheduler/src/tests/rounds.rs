@@ -249,6 +249,32 @@ fn queries_show_what_is_public() {
 }
 
 #[test]
+fn a_job_costs_what_the_query_says_before() {
+    let (mut net, _, _) = Net::with_sample(|_| ());
+    let ask = |net: &Net, parameters| net.scheduler.query(&net.state, "price", &parameters);
+    let price = ask(&net, serde_json::json!({ "policy": "pack" })).expect("answered");
+    let amount = |name: &str| price[name].as_str().and_then(|text| text.parse::<u128>().ok()).expect("an amount");
+    let tx = net.job(&client(10), &Request::default(), 0);
+    net.run_ok(&[tx]);
+    let record = net.job_record(&id_of(10, 0));
+    assert_eq!(FUNDS - net.account(&client(10)).balance.0, amount("total"));
+    assert_eq!((record.escrow.0, amount("total")), (amount("escrow"), amount("fee") + amount("escrow")));
+    let pair = ask(&net, serde_json::json!({ "policy": "pack", "replicas": 2, "gas_price": "3" })).expect("answered");
+    assert_eq!(pair["gas_price"], "3");
+    assert!(pair["attempt_gas"].as_u64() > price["attempt_gas"].as_u64(), "{pair}");
+    for (parameters, said) in [
+        (serde_json::json!({}), "parameter policy is missing"),
+        (serde_json::json!({ "policy": "weather" }), "pack"),
+        (serde_json::json!({ "policy": "pack", "replicas": 9 }), "1..=8"),
+        (serde_json::json!({ "policy": "pack", "gas_price": "0" }), "the least is 1"),
+        (serde_json::json!({ "policy": "pack", "gas_price": u128::MAX.to_string() }), "exceeds 128 bits"),
+    ] {
+        let error = ask(&net, parameters).expect_err("it is refused");
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn genesis_names_the_parameter_at_fault() {
     let net = Net::new(|_| ());
     let good = serde_json::json!({ "params": net.params(), "accounts": [] });
