@@ -34,4 +34,8 @@ impl eth::Chain for EvmChain<'_> {
     fn proof(&self, round: Round, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(kept(self.0.results.tree().prove(round.0, key))?.map(|proof| encode(&proof)))
     }
+
+    fn now(&self) -> Result<Option<u64>, StateError> {
+        Ok(self.0.time_ms()?.map(|time| time / 1_000))
+    }
 }

@@ -91,6 +91,17 @@ impl ParaTimeHost {
         self.worker.send(Input::Pool);
     }
 
+    /// The time of the newest block of the consensus layer on this node, in milliseconds since 1970; none before the
+    /// first one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn time_ms(&self) -> Result<Option<u64>, StateError> {
+        let chain = &self.peers.chain;
+        let height = Height(chain.view()?.version().unwrap_or_default());
+        Ok(chain.header(height)?.map(|header| header.time_ms))
+    }
+
     /// Brings a client's transaction into the pool, and to the peers. The proof of an encrypted input is verified here,
     /// once, away from the threads that serve clients.
     ///

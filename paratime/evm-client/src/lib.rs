@@ -41,9 +41,9 @@
 //! that what only reads or signs links none.
 //!
 //! # What is believed
-//! Nothing that a node says about encrypted values: handles are computed here, signatures of key managers are held
-//! against the signers of the chain's verifying contracts, sealed answers against the ParaTime's key managers. Receipts
-//! and what calls return are the node's word; ask a node that you trust, or check a state proof.
+//! Handles are computed here, signatures of key managers are held against the signers of the chain's verifying contracts,
+//! and sealed answers against the ParaTime's key managers. Who these are, receipts, and what calls return is the word of the
+//! node in [`Endpoints`]: ask one that you trust. Key managers are not believed beyond their signatures.
 //!
 //! # Secrets
 //! Keys and values are wiped when dropped and have no `Debug` form. No error repeats a value that was to be encrypted.

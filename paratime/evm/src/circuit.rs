@@ -116,10 +116,11 @@ fn integer(op: Op) -> Option<IntegerOp> {
     })
 }
 
-/// The argument of the pseudo-random function: the executor's seed never comes again on a chain, and what else is
-/// bound keeps chains and ParaTimes apart.
+/// The argument of the pseudo-random function. The executor's seed differs from call to call, but follows from what is
+/// known before; the round's anchor does not, and differs when `evm_revert` has brought a seed back. What else is bound
+/// keeps chains and ParaTimes apart.
 fn random_seed(context: &RoundContext, seed: [u8; 16], result: &B256) -> Digest {
-    Digest::of_value(Domain::EncryptedRandom, &(context.chain, context.paratime, seed, result.0))
+    Digest::of_value(Domain::EncryptedRandom, &(context.chain, context.paratime, context.anchor, seed, result.0))
 }
 
 struct Builder<'a> {

@@ -22,9 +22,9 @@ impl Clock {
         self.next.unwrap_or_else(|| anchor.saturating_add_signed(self.offset)).max(before)
     }
 
-    /// The time of the block after one at `before`, as far as it is known without a round.
-    pub(crate) fn pending(&self, before: u64) -> u64 {
-        self.time(before, self.seen)
+    /// The time of the block after one at `before`, as far as it is known without a round: at `now`, if that is known.
+    pub(crate) fn pending(&self, before: u64, now: Option<u64>) -> u64 {
+        self.time(before, now.map_or(self.seen, |now| now.max(self.seen)))
     }
 
     /// Goes on after a block at this time.
@@ -56,5 +56,11 @@ mod tests {
         clock.ticked(1_005, 2_000);
         assert_eq!(clock.time(1_005, 2_010), 1_015);
         assert_eq!(clock.time(u64::MAX, 0), u64::MAX);
+        // Between blocks time goes on with the consensus layer's.
+        let moved = Clock { offset: 50, seen: 100, ..Clock::default() };
+        assert_eq!(
+            (moved.pending(120, None), moved.pending(120, Some(90)), moved.pending(120, Some(300))),
+            (150, 150, 350)
+        );
     }
 }

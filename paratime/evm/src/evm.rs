@@ -10,8 +10,11 @@ use parallax_runtime::RoundContext;
 use parallax_state::StateView;
 use revm::context::transaction::AccessList;
 use revm::context::{BlockEnv, CfgEnv, Context, Evm, FrameStack, Journal, TxEnv};
+use revm::context_interface::Cfg as _;
 use revm::context_interface::result::{EVMError, InvalidTransaction, ResultAndState};
+use revm::database_interface::EmptyDB;
 use revm::handler::instructions::EthInstructions;
+use revm::handler::validation::{validate_initial_tx_gas_with_gas_params, validate_tx_env};
 use revm::handler::{EthFrame, PrecompileProvider};
 use revm::inspector::Inspector;
 use revm::interpreter::InterpreterResult;
@@ -62,11 +65,11 @@ impl BlockContext {
         }
     }
 
-    /// The block that comes after `head` as far as that is known without a round: for calls.
-    pub(crate) fn pending(head: &BlockRecord, clock: &Clock) -> Self {
+    /// The block that comes after `head` as far as that is known without a round, in which it is `now` if that is known.
+    pub(crate) fn pending(head: &BlockRecord, clock: &Clock, now: Option<u64>) -> Self {
         Self {
             number: head.header.number.saturating_add(1),
-            timestamp: clock.pending(head.header.timestamp),
+            timestamp: clock.pending(head.header.timestamp, now),
             parent: B256::from(head.hash),
             randomness: B256::from(clock.randomness.unwrap_or(head.header.randomness)),
             hashes: Hashes::default(),
@@ -169,6 +172,21 @@ pub(crate) fn envelope(params: &Params, tx: &Transaction) -> (CfgEnv, TxEnv) {
     let mut cfg = config(params);
     cfg.disable_eip3607 = !tx.is_signed();
     (cfg, tx.env(params.chain_id))
+}
+
+/// What is wrong with a transaction whatever the state is: with its fees, its gas, or the size of the code that it brings.
+///
+/// # Errors
+/// The first thing that execution would refuse it for.
+pub(crate) fn check(params: &Params, tx: &Transaction) -> Result<(), InvalidTransaction> {
+    let (cfg, env) = envelope(params, tx);
+    let anywhere = BlockContext { number: 0, timestamp: 0, parent: B256::ZERO, randomness: B256::ZERO };
+    let (disabled, most) = (cfg.is_eip7623_disabled(), cfg.tx_gas_limit_cap());
+    let parameters = cfg.gas_params().clone();
+    let empty: Context<BlockEnv, TxEnv, CfgEnv, EmptyDB, Journal<EmptyDB>, ()> = Context::new(EmptyDB::default(), SPEC);
+    let mut context = empty.with_cfg(cfg).with_block(anywhere.env(params)).with_tx(env.clone());
+    validate_tx_env(&mut context, SPEC)?;
+    validate_initial_tx_gas_with_gas_params(&env, SPEC, &parameters, disabled, false, most, None).map(|_| ())
 }
 
 /// A call that changes nothing, as `eth_call` and `eth_estimateGas` make it.

@@ -1,11 +1,12 @@
 //! The EVM ParaTime as the runtime sees it: admission, planning, execution.
 
-use crate::control::{Action, Control};
+use crate::control::{self, Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
+use crate::evm;
 use crate::params::{self, Params};
 use crate::query;
-use crate::round::{Round, open_batch};
+use crate::round::{Round, open_batch, refused};
 use crate::state;
 use parallax_primitives::{Address, ChainContext, Event, Gas, ParaTimeId, Round as Number};
 use parallax_runtime::{
@@ -41,6 +42,11 @@ pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Res
     if let Envelope::Control(control) = tx {
         return admit_control(view, params, control);
     }
+    check_account(view, params, tx)
+}
+
+/// Checks a transaction against its account, and against the rules that hold whatever the state is.
+fn check_account(view: &dyn StateView, params: &Params, tx: &Envelope) -> Result<TxInfo, TxError> {
     let (sender, nonce, gas_limit) = (tx.sender(), tx.nonce(), tx.gas_limit());
     let account = state::account(view, &sender).map_err(|e| unavailable(&e))?.unwrap_or_default();
     if nonce < account.nonce {
@@ -63,6 +69,10 @@ pub(crate) fn admit(view: &dyn StateView, params: &Params, tx: &Envelope) -> Res
     if most > account.balance {
         let text = format!("gas and value may take {most} wei, {} has {}; add funds", sender, account.balance);
         return Err(refuse(Code::Unaffordable, text));
+    }
+    // What execution would refuse without a fee leaves no receipt: it must not wait for a block at all.
+    if let Envelope::Ethereum(inner) = tx {
+        evm::check(params, inner).map_err(|reason| refused(inner, &reason))?;
     }
     Ok(TxInfo {
         sender: Address(sender.into_array()),
@@ -95,6 +105,9 @@ pub(crate) fn admit_control(view: &dyn StateView, params: &Params, control: &Con
             let text = format!("account {from} is not impersonated; call hardhat_impersonateAccount first");
             return Err(refuse(Code::NotImpersonated, text));
         }
+        let account = state::account(view, &from).map_err(|e| unavailable(&e))?.unwrap_or_default();
+        let whole = sent.complete(account.nonce, account.balance, params.transaction_gas_limit, params.base_fee);
+        check_account(view, params, &Envelope::Ethereum(control::sent(&whole, control.hash).1))?;
         (gas, priority) = (params.max_transaction_fhe_gas, params.base_fee.into());
     }
     let sender = Address(revm::primitives::Address::from_word(control.hash).into_array());

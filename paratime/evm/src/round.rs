@@ -550,7 +550,7 @@ fn made(trial: &Result<Trial, TxError>) -> usize {
 }
 
 /// Why the EVM does not take a transaction, with our code.
-fn refused(tx: &Transaction, reason: &InvalidTransaction) -> TxError {
+pub(crate) fn refused(tx: &Transaction, reason: &InvalidTransaction) -> TxError {
     let code = match reason {
         InvalidTransaction::NonceTooLow { .. } => Code::NonceUsed,
         InvalidTransaction::NonceTooHigh { .. } => Code::NonceAhead,

@@ -256,6 +256,32 @@ fn a_call_may_override_what_it_finds() {
 }
 
 #[test]
+fn a_call_sees_the_block_that_its_tag_names_and_an_estimate_the_time_now() {
+    let mut client = Client::new();
+    let head = client.ask("eth_getBlockByNumber", json!(["latest", false]));
+    let (block, made) = (number(&head["number"]), number(&head["timestamp"]));
+    let now = made + U256::from(60);
+    client.net.now = Some(now.to());
+    let nobody = Address::repeat_byte(0x77).to_string();
+    // Returns the number of the block and its time.
+    let overrides = json!({ nobody.clone(): { "code": "0x435f524260205260405ff3" } });
+    let call = |tag: Json| client.net.past("eth_call", json!([{ "to": nobody }, tag, overrides]));
+    let seen = |number: U256, time: U256| {
+        Ok(json!(hex::encode_prefixed([number.to_be_bytes::<32>(), time.to_be_bytes::<32>()].concat())))
+    };
+    assert_eq!(call(json!("latest")), seen(block, made));
+    assert_eq!(call(head["number"].clone()), seen(block, made));
+    assert_eq!(call(json!("pending")), seen(block + U256::ONE, now));
+    // Reverts until a minute after the last block.
+    let code = format!("0x63{:08x}4210600b57005b5f5ffd", now.to::<u32>());
+    let overrides = json!({ nobody.clone(): { "code": code } });
+    let estimate = |net: &Net| net.past("eth_estimateGas", json!([{ "to": nobody }, "latest", overrides]));
+    assert!(estimate(&client.net).is_ok(), "a transaction would succeed");
+    client.net.now = Some((now - U256::ONE).to());
+    assert_eq!(estimate(&client.net).expect_err("it is too early").code, 3);
+}
+
+#[test]
 fn what_tools_ask_before_anything_else_is_answered() {
     let client = Client::new();
     let version = client.ask("web3_clientVersion", json!([]));

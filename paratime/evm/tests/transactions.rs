@@ -149,6 +149,14 @@ fn transactions_that_cannot_pay_or_come_at_the_wrong_time_are_refused_with_their
     );
     assert_eq!(code(&net, &with(&|tx| tx.gas_limit = 30_000_001)), Code::GasLimitTooHigh as u32);
     assert_eq!(code(&net, &poor.transaction(&base)), Code::Unaffordable as u32);
+    // What execution would refuse without a receipt is refused here, so that nobody waits for one.
+    assert_eq!(code(&net, &with(&|tx| tx.gas_limit = 20_999)), Code::IntrinsicGas as u32);
+    assert_eq!(code(&net, &with(&|tx| tx.max_priority_fee = tx.max_fee + 1)), Code::FeeTooLow as u32);
+    let long = |tx: &mut support::wallet::Unsigned| {
+        tx.to = TxKind::Create;
+        tx.input = vec![0; 49_153].into();
+    };
+    assert_eq!(code(&net, &with(&long)), Code::Invalid as u32, "EIP-3860");
     assert_eq!(code(&net, &[with(&|_| ()), vec![0]].concat()), Code::TrailingBytes as u32);
     assert_eq!(code(&net, &[3, 0xc0]), Code::UnsupportedType as u32);
     assert_eq!(code(&net, &[]), Code::Malformed as u32);

@@ -2,7 +2,7 @@
 
 use super::blocks::access_list_json;
 use super::given::{field, number, optional, optional_number, parsed, small};
-use super::{Answer, Error, Question, quantity};
+use super::{Answer, Error, Past, Question, quantity};
 use crate::evm::{self, BlockContext, Call};
 use crate::params::Params;
 use crate::state;
@@ -18,12 +18,27 @@ use serde_json::{Map, Value as Json, json};
 const MAX_OVERRIDES: usize = 1_000;
 
 impl Question<'_> {
+    /// The block in which a call runs. A tag names a state and the block that made it, so a call sees that block. One on
+    /// the `pending` state sees the next block and the time now; so do estimates, which are for a transaction to come.
+    fn block_of_call(&self, past: &Past<'_>, next: bool, view: &Overlay<'_>) -> Result<BlockContext, Error> {
+        if !next {
+            return Ok(BlockContext::of(&past.block));
+        }
+        Ok(BlockContext::pending(&past.block, &state::clock(view)?, self.chain.now()?))
+    }
+
+    /// The block in which a traced call runs.
+    pub(super) fn block_of_traced(&self, past: &Past<'_>, view: &Overlay<'_>) -> Result<BlockContext, Error> {
+        self.block_of_call(past, is_pending(self.parameter(1)), view)
+    }
+
     pub(super) fn called(&self, method: &str) -> Answer {
         let (call, past) = (call_of(self.parameter(0))?, self.past(self.parameter(1))?);
         let mut view = Overlay::new(&*past.view);
         override_state(&mut view, self.parameter(2))?;
         let params = state::params(&view)?;
-        let mut block = BlockContext::pending(&past.block, &state::clock(&view)?);
+        let next = is_pending(self.parameter(1)) || (method == "eth_estimateGas" && is_newest(self.parameter(1)));
+        let mut block = self.block_of_call(&past, next, &view)?;
         override_block(&mut block, self.parameter(3))?;
         match method {
             "eth_call" => Ok(json!(made(&view, &params, &block, &call)?.0.to_string())),
@@ -31,6 +46,14 @@ impl Question<'_> {
             _ => Ok(json!(quantity(estimate(&view, &params, &block, &call)?))),
         }
     }
+}
+
+fn is_pending(tag: &Json) -> bool {
+    tag.as_str() == Some("pending")
+}
+
+fn is_newest(tag: &Json) -> bool {
+    tag.is_null() || tag.as_str() == Some("latest")
 }
 
 /// A call as clients describe it. Fees and nonce do not matter to it.

@@ -30,6 +30,13 @@ pub trait Chain {
     /// # Errors
     /// If it cannot be read.
     fn proof(&self, round: Round, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// The time of the newest block of the consensus layer that is known here, in seconds: that of the next block, or
+    /// little before it. `None` if it is not known.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn now(&self) -> Result<Option<u64>, StateError>;
 }
 
 /// One state alone, without older ones, proofs or a pool.
@@ -49,6 +56,10 @@ impl Chain for Newest<'_> {
     }
 
     fn proof(&self, _round: Round, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
+    }
+
+    fn now(&self) -> Result<Option<u64>, StateError> {
         Ok(None)
     }
 }

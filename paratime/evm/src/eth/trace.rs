@@ -136,7 +136,7 @@ impl Question<'_> {
         let (call, past, options) = (call_of(self.parameter(0))?, self.past(self.parameter(1))?, self.options(2)?);
         let mut view = Overlay::new(&*past.view);
         override_state(&mut view, field(self.parameter(2), "stateOverrides"))?;
-        let mut block = BlockContext::pending(&past.block, &state::clock(&view)?);
+        let mut block = self.block_of_traced(&past, &view)?;
         override_block(&mut block, field(self.parameter(2), "blockOverrides"))?;
         let (free, cfg, tx) = evm::call_of(&state::params(&view)?, &call);
         let run = Run { params: &free, block: &block, how: (cfg, tx), about: None };

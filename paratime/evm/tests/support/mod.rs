@@ -56,6 +56,8 @@ pub struct Net {
     pub nonces: BTreeMap<Address, u64>,
     /// Every state so far, if they are kept.
     pub tree: Option<Tree>,
+    /// The time of the consensus layer as far as it is known, in seconds.
+    pub now: Option<u64>,
 }
 
 /// The states of a tree, as a node keeps them.
@@ -84,6 +86,10 @@ impl eth::Chain for Net {
             Err(other) => Err(other),
         }
     }
+
+    fn now(&self) -> Result<Option<u64>, StateError> {
+        Ok(self.now)
+    }
 }
 
 impl Default for Net {
@@ -109,6 +115,7 @@ impl Net {
             deposits: Vec::new(),
             nonces: BTreeMap::new(),
             tree: None,
+            now: None,
         };
         let database = Database::open(Arc::new(MemoryStore::new())).expect("memory opens");
         net.tree = Some(database.tree(Namespace::ParaTime(paratime())));
@@ -208,10 +215,10 @@ impl Net {
         self.evm.query(&self.state, method, &parameters).expect("it is answered")
     }
 
-    /// A call that changes nothing; the bytes that it returns.
+    /// A call that changes nothing, in the block to come; the bytes that it returns.
     pub fn call(&self, from: Address, to: Address, input: &[u8]) -> Bytes {
         let call = json!({ "from": from.to_string(), "to": to.to_string(), "input": hex::encode(input) });
-        let result = self.eth("eth_call", json!([call, "latest"]));
+        let result = self.eth("eth_call", json!([call, "pending"]));
         result.as_str().expect("it returns bytes").parse().expect("it is hexadecimal")
     }
 
