@@ -6,7 +6,9 @@
 //! long as a snapshot may bring it back.
 //!
 //! Not taken back are the keys in [`KEPT`]: what says which rounds and developer transactions were executed, who is
-//! impersonated, what is on its way to another ParaTime, and the snapshots themselves.
+//! impersonated, what is on its way to another ParaTime and the host contract's records of it, and the snapshots
+//! themselves. So a job that was submitted since stays submitted, and its request keeps its number; wei is what it was,
+//! also wei that such a job has taken with it.
 //!
 //! There are at most [`MAX_SNAPSHOTS`] live snapshots with at most [`MAX_ENTRIES`] values; past either the oldest
 //! snapshot is dropped, and going back to it fails as to any that does not exist.
@@ -21,7 +23,11 @@ pub const MAX_SNAPSHOTS: usize = 64;
 /// Most old values of all of them.
 pub const MAX_ENTRIES: u64 = 50_000;
 /// Prefixes of the keys that no snapshot takes back.
-pub const KEPT: [&[u8]; 6] = [b"control/", b"impersonated/", b"outbox/", b"round", b"snapshots", b"undo/"];
+pub const KEPT: [&[u8]; 7] =
+    [b"control/", b"impersonated/", b"outbox/", b"round", b"snapshots", JOBS_STORAGE, b"undo/"];
+
+/// The storage of [`crate::host::JOBS`].
+const JOBS_STORAGE: &[u8] = b"storage/Parallax\0\0\0\0\0\0\0\0\0\0\0\x01";
 
 /// How an old value is kept: none, or under a key of its own.
 const ABSENT: u8 = 0;
@@ -146,6 +152,14 @@ mod tests {
     use super::*;
     use parallax_memory_store::MemoryView;
     use parallax_primitives::KeyId;
+
+    #[test]
+    fn the_records_of_jobs_are_those_of_their_host_contract() {
+        use revm::primitives::U256;
+        let key = state::storage_key(&crate::host::JOBS, &U256::from(7));
+        assert!(kept(&key) && key.len() == JOBS_STORAGE.len() + 32);
+        assert!(!kept(&state::storage_key(&crate::host::ACL, &U256::from(7))));
+    }
 
     fn step<T>(view: &mut MemoryView, body: impl FnOnce(&mut Overlay<'_>) -> T) -> T {
         let before = view.clone();

@@ -10,6 +10,7 @@ mod wallet;
 #[path = "contract_jobs/world.rs"]
 mod world;
 
+use parallax_evm::control::{self, Action};
 use parallax_evm::host;
 use parallax_primitives::message::{contract_account, paratime_account};
 use parallax_primitives::{Address, Digest, ImageDigest, ParaTimeId};
@@ -18,7 +19,7 @@ use parallax_runtime::jobs::{JobAnswer, Said};
 use parallax_scheduler::anchors::{Acknowledgement, Progress};
 use parallax_scheduler::{Call, Code};
 use revm::primitives::{Address as Contract, B256, TxKind, U256, hex, keccak256};
-use world::{FEE, WEI, World, address, calldata, client, evm_id, run, scheduler_id, terms, word};
+use world::{CHAIN_ID, FEE, WEI, World, address, calldata, client, evm_id, run, scheduler_id, terms, word};
 
 /// Tokens that pay a job of these tests, with plenty to spare.
 const DEPOSIT: u128 = 50_000_000;
@@ -239,6 +240,29 @@ fn an_answer_that_finds_the_queue_of_the_evm_full_is_sent_again() {
     // The tokens of the attempt that failed have not been counted by the ledger.
     world.returned -= world::tokens(&sent.messages[0]);
     assert_eq!(world.wei(contract), wei(world.returned));
+}
+
+#[test]
+fn going_back_to_a_snapshot_does_not_give_an_answer_to_another_request() {
+    let mut world = World::new(scheduler_id());
+    let contract = world.deploy(1_000_000_000);
+    let list = world.job_list(contract);
+    let control = |salt: u8, action| control::bytes(CHAIN_ID, [salt; 32], action);
+    world.evm_round(&[control(1, Action::Snapshot)]);
+    let input = world.run(&list);
+    world.send(TxKind::Call(contract), DEPOSIT * WEI, input);
+    let alice = world.alice.address();
+    let before = world.wei(alice);
+    world.evm_round(&[control(2, Action::Revert(1))]);
+    assert!(world.wei(alice) > before, "the snapshot is back");
+    world.rewind(1);
+    // The job is on its way all the same. Another one has another number, and each has its own answer.
+    let input = world.run(&list);
+    world.send(TxKind::Call(contract), DEPOSIT * WEI, input);
+    world.settle();
+    let (first, second) = (world.status(0), world.status(1));
+    assert_eq!((first.0, second.0), (ACCEPTED, ACCEPTED));
+    assert_ne!(first.1, second.1, "they are two jobs");
 }
 
 #[test]

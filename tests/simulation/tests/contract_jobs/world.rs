@@ -32,6 +32,8 @@ pub(crate) const KEY: KeyId = KeyId([4; 32]);
 pub(crate) const FEE: u128 = 1_000;
 /// Wei of a base unit.
 pub(crate) const WEI: u128 = 1_000_000_000;
+/// The EVM's.
+pub(crate) const CHAIN_ID: u64 = 31_337;
 const RUNNER: &str = include_str!("../../../../paratime/evm/contracts/JobRunner.hex");
 
 pub(crate) fn evm_id() -> ParaTimeId {
@@ -283,12 +285,17 @@ impl World {
         receipt["contract"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Alice's last transactions were undone.
+    pub(crate) fn rewind(&mut self, count: u64) {
+        self.wallet_nonce -= count;
+    }
+
     /// A transaction of Alice's.
     pub(crate) fn signed(&mut self, to: TxKind, value: u128, input: impl Into<Bytes>) -> Vec<u8> {
         self.wallet_nonce += 1;
         self.alice.transaction(&Unsigned {
             kind: 2,
-            chain_id: Some(31_337),
+            chain_id: Some(CHAIN_ID),
             nonce: self.wallet_nonce - 1,
             max_priority_fee: 0,
             max_fee: 3_000_000_000,
