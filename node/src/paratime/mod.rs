@@ -19,7 +19,7 @@ use parallax_evm::EvmParaTime;
 use parallax_fhe::{BackendKind, EvaluationKeys, FftPlan, FhePool, Manifest, TfheBackend};
 use parallax_genesis::{ParaTimeGenesis, profile_digest};
 use parallax_network::{Handle, Topic};
-use parallax_primitives::{Digest, KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
+use parallax_primitives::{Digest, Height, KeyId, NodeId, ParaTimeId, Round, SecretKey, codec, limits};
 use parallax_rounds::{Proposal, SignedProposal, Statement};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::{FheBackend, ParaTime, TxError};
