@@ -180,7 +180,8 @@ pub(crate) fn envelope(params: &Params, tx: &Transaction) -> (CfgEnv, TxEnv) {
 /// The first thing that execution would refuse it for.
 pub(crate) fn check(params: &Params, tx: &Transaction) -> Result<(), InvalidTransaction> {
     let (cfg, env) = envelope(params, tx);
-    let anywhere = BlockContext { number: 0, timestamp: 0, parent: B256::ZERO, randomness: B256::ZERO };
+    let hashes = Hashes::default();
+    let anywhere = BlockContext { number: 0, timestamp: 0, parent: B256::ZERO, randomness: B256::ZERO, hashes };
     let (disabled, most) = (cfg.is_eip7623_disabled(), cfg.tx_gas_limit_cap());
     let parameters = cfg.gas_params().clone();
     let empty: Context<BlockEnv, TxEnv, CfgEnv, EmptyDB, Journal<EmptyDB>, ()> = Context::new(EmptyDB::default(), SPEC);

@@ -21,12 +21,14 @@ use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
 use parallax_primitives::message::OutMessage;
-use parallax_primitives::{Address as Account, Digest, Gas, KeyId, encode};
+use parallax_primitives::{
+    Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round as Number, encode,
+};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas, outbox};
 use parallax_state::{Changes, CipherRef, Overlay, StateError, StateView};
 use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
-use revm::primitives::{B256, U256};
+use revm::primitives::{B256, Log, U256};
 use std::collections::BTreeMap;
 
 /// Opens every transaction. What fails here could have been seen by whoever made the batch, and nobody can be charged
@@ -307,48 +309,10 @@ impl<'a> Round<'a> {
 
     /// The program for a request, within the limit of a transaction; or why there is none.
     fn work_of(&self, request: &Request) -> Result<Result<Option<Work>, String>, Abort> {
-        let mut missing: Vec<&B256> = Vec::new();
-        let mut known: BTreeMap<B256, KeyId> = BTreeMap::new();
-        let mut ask = |handle: &B256| -> Result<bool, Abort> {
-            if known.contains_key(handle) {
-                return Ok(true);
-            }
-            let key = match self.coming.get(handle) {
-                Some(key) => Some(*key),
-                None => state::cipher(&self.state, handle)?.map(|cipher| cipher.key_id),
-            };
-            known.extend(key.map(|key| (*handle, key)));
-            Ok(key.is_some())
-        };
-        for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept()) {
-            ask(&handle)?;
-        }
-        let results: Vec<B256> = request.kept().into_iter().filter(|handle| !known.contains_key(handle)).collect();
-        let (operations, outside) = request.needed(&results, |handle| known.contains_key(handle));
-        missing.extend(outside.iter().filter(|handle| !known.contains_key(*handle)));
-        if let Some(handle) = missing.first() {
-            return Ok(Err(format!("handle {handle} names no ciphertext on this chain")));
-        }
-        if results.is_empty() {
-            return Ok(Ok(None));
-        }
-        let Some(current) = self.context.key_ids.first().copied() else {
-            return Err(Abort::Local("the round has no key".to_owned()));
-        };
-        let keys: Vec<KeyId> = outside.iter().filter_map(|handle| known.get(handle).copied()).collect();
-        let key = keys.first().copied().unwrap_or(current);
-        if keys.iter().any(|other| *other != key) {
-            return Ok(Err("its ciphertexts are under different keys".to_owned()));
-        }
-        let work = match circuit::work(key, &operations, outside, results, self.context) {
-            Ok(work) => work,
-            Err(error) => return Ok(Err(format!("its operations make no program: {error}"))),
-        };
-        let (gas, most) = (circuit::gas(&work.program), self.params.max_program_gas());
-        if gas > most {
-            return Ok(Err(format!("its operations take {gas} of FHE gas, those of a transaction may take {most}")));
-        }
-        Ok(Ok(Some(work)))
+        work_of(self.params, self.context, request, |handle| match self.coming.get(handle) {
+            Some(key) => Ok(Some(*key)),
+            None => Ok(state::cipher(&self.state, handle)?.map(|cipher| cipher.key_id)),
+        })
     }
 
     /// A transaction whose operations cannot be evaluated: nothing of it stays but its nonce and its fee, for this much
@@ -547,6 +511,70 @@ fn charged(trial: &Result<Trial, TxError>) -> Gas {
 /// How many blocks the ciphertexts have that a transaction makes.
 fn made(trial: &Result<Trial, TxError>) -> usize {
     trial.as_ref().ok().and_then(|trial| trial.work.as_ref()).map_or(0, |work| circuit::output_blocks(&work.program))
+}
+
+/// The program for what a transaction asks for, within the limit of a transaction; or why there is none. `key_of` tells
+/// under which key a handle's ciphertext is, if there is one.
+fn work_of(
+    params: &Params,
+    context: &RoundContext,
+    request: &Request,
+    key_of: impl Fn(&B256) -> Result<Option<KeyId>, StateError>,
+) -> Result<Result<Option<Work>, String>, Abort> {
+    let mut known: BTreeMap<B256, KeyId> = BTreeMap::new();
+    for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept()) {
+        if !known.contains_key(&handle) {
+            known.extend(key_of(&handle)?.map(|key| (handle, key)));
+        }
+    }
+    let results: Vec<B256> = request.kept().into_iter().filter(|handle| !known.contains_key(handle)).collect();
+    let (operations, outside) = request.needed(&results, |handle| known.contains_key(handle));
+    if let Some(handle) = outside.iter().find(|handle| !known.contains_key(*handle)) {
+        return Ok(Err(format!("handle {handle} names no ciphertext on this chain")));
+    }
+    if results.is_empty() {
+        return Ok(Ok(None));
+    }
+    let Some(current) = context.key_ids.first().copied() else {
+        return Err(Abort::Local("the round has no key".to_owned()));
+    };
+    let keys: Vec<KeyId> = outside.iter().filter_map(|handle| known.get(handle).copied()).collect();
+    let key = keys.first().copied().unwrap_or(current);
+    if keys.iter().any(|other| *other != key) {
+        return Ok(Err("its ciphertexts are under different keys".to_owned()));
+    }
+    let work = match circuit::work(key, &operations, outside, results, context) {
+        Ok(work) => work,
+        Err(error) => return Ok(Err(format!("its operations make no program: {error}"))),
+    };
+    let (gas, most) = (circuit::gas(&work.program), params.max_program_gas());
+    if gas > most {
+        return Ok(Err(format!("its operations take {gas} of FHE gas, those of a transaction may take {most}")));
+    }
+    Ok(Ok(Some(work)))
+}
+
+/// Why a transaction that makes these logs would fail after it has run: its operations are too much for one, or are on
+/// what is not there. `None` if it would not.
+pub(crate) fn infeasible(view: &dyn StateView, params: &Params, logs: &[Log]) -> Result<Option<String>, Abort> {
+    // The draws of random values, and the key of a program without inputs, change nothing of what it costs.
+    let nothing = Digest([0; 32]);
+    let context = RoundContext {
+        chain: ChainContext(nothing),
+        paratime: ParaTimeId([0; 32]),
+        round: Number(0),
+        previous_hash: nothing,
+        epoch: Epoch(0),
+        beacon: nothing,
+        height: Height(0),
+        anchor: nothing,
+        time_ms: 0,
+        key_ids: vec![KeyId([0; 32])],
+        in_messages: Vec::new(),
+        message_results: Vec::new(),
+    };
+    let key_of = |handle: &B256| Ok(state::cipher(view, handle)?.map(|cipher| cipher.key_id));
+    Ok(work_of(params, &context, &Request::of(logs), key_of)?.err())
 }
 
 /// Why the EVM does not take a transaction, with our code.

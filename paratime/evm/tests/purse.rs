@@ -164,7 +164,11 @@ fn a_transaction_over_the_limit_of_fhe_gas_fails_alone_and_pays() {
     let alice = Wallet::development(0);
     let purse = net.deploy(&alice, hex::decode(PURSE.trim()).expect("it is hexadecimal"));
     let before = net.balance(alice.address());
-    let receipt = net.send(&alice, purse, calldata("mint(address,uint64)", &amount(alice.address(), 1_000)));
+    let mint = calldata("mint(address,uint64)", &amount(alice.address(), 1_000));
+    let call = serde_json::json!([{ "from": alice.address(), "to": purse, "data": hex::encode_prefixed(&mint) }]);
+    let estimate = net.past("eth_estimateGas", call).expect_err("the sender is told before");
+    assert!(estimate.message.starts_with("the transaction would fail: its operations take"), "{estimate}");
+    let receipt = net.send(&alice, purse, mint);
     assert_eq!(receipt["status"], "0x0");
     assert!(receipt["failure"]["fhe"].as_str().is_some_and(|text| text.contains("FHE gas")), "{receipt}");
     let price = U256::from(1_000_000_001u64);

@@ -5,11 +5,12 @@ use super::given::{field, number, optional, optional_number, parsed, small};
 use super::{Answer, Error, Past, Question, quantity};
 use crate::evm::{self, BlockContext, Call};
 use crate::params::Params;
+use crate::round::infeasible;
 use crate::state;
 use parallax_state::{Overlay, StateView};
 use revm::context::transaction::{AccessList, AccessListItem};
 use revm::context_interface::result::{EVMError, ExecutionResult};
-use revm::primitives::{Address, B256, Bytes, U256};
+use revm::primitives::{Address, B256, Bytes, Log, U256};
 use revm::state::Bytecode;
 use revm_inspectors::access_list::AccessListInspector;
 use serde_json::{Map, Value as Json, json};
@@ -41,7 +42,7 @@ impl Question<'_> {
         let mut block = self.block_of_call(&past, next, &view)?;
         override_block(&mut block, self.parameter(3))?;
         match method {
-            "eth_call" => Ok(json!(made(&view, &params, &block, &call)?.0.to_string())),
+            "eth_call" => Ok(json!(made(&view, &params, &block, &call)?.output.to_string())),
             "eth_createAccessList" => touched(&view, &params, &block, &call),
             _ => Ok(json!(quantity(estimate(&view, &params, &block, &call)?))),
         }
@@ -145,8 +146,14 @@ pub(super) fn override_block(block: &mut BlockContext, given: &Json) -> Result<(
     Ok(())
 }
 
-/// What a call returns, and the gas that it used.
-fn made(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Result<(Bytes, u64), Error> {
+/// What came of a call that did not fail.
+struct Made {
+    output: Bytes,
+    gas: u64,
+    logs: Vec<Log>,
+}
+
+fn made(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Result<Made, Error> {
     let done = match evm::call(view, params, block, call) {
         Ok(done) => done.result,
         Err(EVMError::Database(fault)) => return Err(fault.0.into()),
@@ -154,7 +161,7 @@ fn made(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call
     };
     let gas = done.tx_gas_used();
     match done {
-        ExecutionResult::Success { output, .. } => Ok((output.into_data(), gas)),
+        ExecutionResult::Success { output, logs, .. } => Ok(Made { output: output.into_data(), gas, logs }),
         ExecutionResult::Revert { output, .. } => {
             let message = match revert_reason(&output) {
                 Some(reason) => format!("execution reverted: {reason}"),
@@ -178,7 +185,7 @@ fn touched(view: &dyn StateView, params: &Params, block: &BlockContext, call: &C
     let access_list = inspector.into_access_list();
     let list = access_list_json(&access_list);
     match made(view, params, block, &Call { access_list, ..call.clone() }) {
-        Ok((_, gas)) => Ok(json!({ "accessList": list, "gasUsed": quantity(gas) })),
+        Ok(made) => Ok(json!({ "accessList": list, "gasUsed": quantity(made.gas) })),
         Err(error) => Ok(json!({ "accessList": list, "gasUsed": "0x0", "error": error.message })),
     }
 }
@@ -192,11 +199,17 @@ pub(super) fn revert_reason(output: &[u8]) -> Option<String> {
     String::from_utf8(data.get(text..text.checked_add(length)?)?.to_vec()).ok()
 }
 
-/// The least gas limit with which a transaction succeeds, to within a sixty-fourth.
+/// The least gas limit with which a transaction succeeds, to within a sixty-fourth. One whose operations on ciphertexts
+/// cannot be evaluated succeeds with none.
 fn estimate(view: &dyn StateView, params: &Params, block: &BlockContext, call: &Call) -> Result<u64, Error> {
     let most = call.gas.unwrap_or(u64::MAX).min(params.transaction_gas_limit);
     let with = |gas| made(view, params, block, &Call { gas: Some(gas), ..call.clone() });
-    let (mut low, mut high) = (with(most)?.1.saturating_sub(1), most);
+    let whole = with(most)?;
+    let infeasible = infeasible(view, params, &whole.logs).map_err(|e| Error::server(e.to_string()))?;
+    if let Some(reason) = infeasible {
+        return Err(Error::server(format!("the transaction would fail: {reason}")));
+    }
+    let (mut low, mut high) = (whole.gas.saturating_sub(1), most);
     // What is used is often enough; if not, refunds and calls hold some back.
     if with(low.saturating_add(1)).is_ok() {
         return Ok(low.saturating_add(1));
