@@ -8,7 +8,7 @@
 
 use crate::handle;
 use crate::host::{ACL, EXECUTOR, Op};
-use revm::primitives::{Address, B256, Log, U256, keccak256};
+use revm::primitives::{B256, Log, U256, keccak256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -44,22 +44,13 @@ impl Operation {
     }
 }
 
-/// A right that the access control list gave for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    /// This account may use the handle and have it decrypted for itself.
-    Account(Address),
-    /// Anyone may have it decrypted.
-    Public,
-}
-
 /// What the logs of one transaction ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// The operations, in the order of the calls. An operation that was asked for twice stands here once.
     pub operations: Vec<Operation>,
-    /// The rights, in order.
-    pub rights: Vec<(B256, Right)>,
+    /// The handles that outlive the transaction, in the order in which each got its first right.
+    pub kept: Vec<B256>,
 }
 
 struct Topics {
@@ -86,7 +77,7 @@ impl Request {
     /// Reads the logs of a transaction. Those of other contracts are none of its business.
     pub fn of(logs: &[Log]) -> Self {
         let mut out = Self::default();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut kept) = (BTreeSet::new(), BTreeSet::new());
         for log in logs {
             let Some(topic) = log.topics().first() else { continue };
             if log.address == EXECUTOR {
@@ -95,16 +86,11 @@ impl Request {
                     out.operations.push(operation);
                 }
             } else if log.address == ACL {
-                out.rights.extend(rights(topic, log).unwrap_or_default());
+                let granted = granted(topic, &log.data.data).unwrap_or_default();
+                out.kept.extend(granted.into_iter().filter(|handle| kept.insert(*handle)));
             }
         }
         out
-    }
-
-    /// The handles that outlive the transaction, in the order in which they got their first right.
-    pub fn kept(&self) -> Vec<B256> {
-        let mut seen = BTreeSet::new();
-        self.rights.iter().map(|(handle, _)| *handle).filter(|handle| seen.insert(*handle)).collect()
     }
 
     /// The operations that the given results depend on, in an order in which each comes after what it reads, and the
@@ -157,15 +143,14 @@ fn operation(op: Op, data: &[u8]) -> Option<Operation> {
     Some(Operation { op, operands, seed, result })
 }
 
-fn rights(topic: &B256, log: &Log) -> Option<Vec<(B256, Right)>> {
-    let data = &log.data.data;
+/// The handles to which the access control list gave somebody a right for good, or everyone the right to decrypt.
+fn granted(topic: &B256, data: &[u8]) -> Option<Vec<B256>> {
     if *topic == topics().allowed {
-        let account = Address::from_word(*log.topics().get(2)?);
-        return Some(vec![(word(data, 0)?, Right::Account(account))]);
+        return Some(vec![word(data, 0)?]);
     }
     if *topic == topics().decryption {
         let count = usize::try_from(U256::from_be_bytes(word(data, 1)?.0)).ok()?;
-        return (0..count).map(|index| Some((word(data, index.checked_add(2)?)?, Right::Public))).collect();
+        return (0..count).map(|index| word(data, index.checked_add(2)?)).collect();
     }
     None
 }

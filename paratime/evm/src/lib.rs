@@ -28,8 +28,8 @@
 //! planning does), then their programs are evaluated in order, each on ciphertexts of the state or of the programs
 //! before it. A handle is usable by the next transaction of the same batch, an input's from the next round on. Equal
 //! operations on equal operands have equal handles, so a handle that has its ciphertext is never computed again.
-//! Ciphertexts are kept under their handles for good; grants are written beside ([`parallax_runtime::access`]), with the
-//! handle as subject. Key managers of an EVM act on the storage of the access control list itself ([`host::slots`]).
+//! Ciphertexts are kept under their handles for good. Who may have one decrypted stands in the storage of the access
+//! control list alone: key managers act on proofs of its slots ([`host::slots`]).
 //!
 //! # What is charged
 //! EVM gas, at the base fee (burnt) and what a sender pays beyond it. A call of a host contract costs what its reads,

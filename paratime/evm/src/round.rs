@@ -10,7 +10,7 @@ use crate::control::{self, Action, Control};
 use crate::envelope::Envelope;
 use crate::error::{Code, refuse};
 use crate::evm::{self, BlockContext};
-use crate::graph::{Request, Right};
+use crate::graph::Request;
 use crate::input::Input;
 use crate::jobs::{self, Incoming};
 use crate::journal;
@@ -22,11 +22,11 @@ use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
 use parallax_primitives::message::OutMessage;
 use parallax_primitives::{
-    Address as Account, ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round as Number, encode,
+    ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round as Number, encode,
 };
 use parallax_runtime::paratime::tx_digest;
-use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, access, gas, outbox};
-use parallax_state::{Changes, CipherRef, Overlay, StateError, StateView};
+use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, gas, outbox};
+use parallax_state::{Changes, Overlay, StateError, StateView};
 use revm::context_interface::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
 use revm::primitives::{B256, Log, U256};
 use std::collections::BTreeMap;
@@ -48,7 +48,6 @@ struct Trial {
     changes: Changes,
     receipt: StoredReceipt,
     work: Option<Work>,
-    rights: Vec<(B256, Right)>,
 }
 
 /// A round in progress.
@@ -67,7 +66,6 @@ pub(crate) struct Round<'a> {
     work: Vec<(u64, Work)>,
     /// The ciphertexts that this round will make: the key of each.
     coming: BTreeMap<B256, KeyId>,
-    rights: Vec<(B256, Right)>,
     hashes: Vec<[u8; 32]>,
     logs: Vec<StoredLog>,
     evm_gas: u64,
@@ -111,7 +109,6 @@ impl<'a> Round<'a> {
             results: Vec::new(),
             work: Vec::new(),
             coming: BTreeMap::new(),
-            rights: Vec::new(),
             hashes: Vec::new(),
             logs: Vec::new(),
             evm_gas: 0,
@@ -194,7 +191,6 @@ impl<'a> Round<'a> {
         self.logs.extend(trial.receipt.logs.iter().cloned());
         state::put_receipt(&mut self.state, self.block.number, index, &hash, &trial.receipt);
         self.hashes.push(hash.0);
-        self.rights.extend(trial.rights);
         if let Some(work) = trial.work {
             // What a list holds may turn out not to be there, so it counts from the next round on.
             if matches!(work.inputs, Inputs::Handles(_)) {
@@ -304,7 +300,7 @@ impl<'a> Round<'a> {
         }
         let mut layer = Overlay::new(&self.state);
         state::commit(&mut layer, state)?;
-        Ok(Trial { changes: layer.into_changes(), receipt, work, rights: request.rights })
+        Ok(Trial { changes: layer.into_changes(), receipt, work })
     }
 
     /// The program for a request, within the limit of a transaction; or why there is none.
@@ -338,7 +334,7 @@ impl<'a> Round<'a> {
             outcome: Err(Failure::Fhe(reason)),
             logs: Vec::new(),
         };
-        Ok(Trial { changes: layer.into_changes(), receipt, work: None, rights: Vec::new() })
+        Ok(Trial { changes: layer.into_changes(), receipt, work: None })
     }
 
     fn receipt(&self, tx: &Envelope, bytes: &[u8], result: &ExecutionResult, work: Option<&Work>) -> StoredReceipt {
@@ -369,14 +365,10 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Evaluates what the transactions asked for, in their order, and writes ciphertexts, grants and the block. While a
+    /// Evaluates what the transactions asked for, in their order, and writes ciphertexts and the block. While a
     /// snapshot is live, what all of that replaces is kept.
     pub(crate) fn finish(mut self, evaluator: &mut Evaluator<'_>) -> Result<Done, Abort> {
         self.evaluate(evaluator)?;
-        for (handle, right) in std::mem::take(&mut self.rights) {
-            let Some(cipher) = state::cipher(&self.state, &handle)? else { continue };
-            self.grant(handle, cipher, right);
-        }
         let included = self.hashes.len();
         let number = if self.acting { self.close_actions()? } else { Some(self.close_block()?) };
         let mut state = if self.acting {
@@ -433,18 +425,6 @@ impl<'a> Round<'a> {
             transactions: [0; 32],
             bloom,
         })
-    }
-
-    /// Tells the key managers. The handle is what a grant is about.
-    fn grant(&mut self, handle: B256, cipher: CipherRef, right: Right) {
-        let (round, subject) = (self.context.round, Digest(handle.0));
-        match right {
-            Right::Public => access::allow_public(&mut self.state, cipher, round, subject),
-            Right::Account(account) => {
-                let account = Account(account.into_array());
-                access::allow_user(&mut self.state, cipher, &account, round, subject);
-            }
-        }
     }
 }
 
@@ -522,12 +502,12 @@ fn work_of(
     key_of: impl Fn(&B256) -> Result<Option<KeyId>, StateError>,
 ) -> Result<Result<Option<Work>, String>, Abort> {
     let mut known: BTreeMap<B256, KeyId> = BTreeMap::new();
-    for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept()) {
+    for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept.iter().copied()) {
         if !known.contains_key(&handle) {
             known.extend(key_of(&handle)?.map(|key| (handle, key)));
         }
     }
-    let results: Vec<B256> = request.kept().into_iter().filter(|handle| !known.contains_key(handle)).collect();
+    let results: Vec<B256> = request.kept.iter().copied().filter(|handle| !known.contains_key(handle)).collect();
     let (operations, outside) = request.needed(&results, |handle| known.contains_key(handle));
     if let Some(handle) = outside.iter().find(|handle| !known.contains_key(*handle)) {
         return Ok(Err(format!("handle {handle} names no ciphertext on this chain")));

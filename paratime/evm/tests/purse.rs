@@ -4,10 +4,9 @@
 mod support;
 
 use parallax_evm::handle;
-use parallax_evm::host::{ACL, EXECUTOR};
-use parallax_primitives::{Address as Account, Gas};
+use parallax_evm::host::{ACL, EXECUTOR, slots};
+use parallax_primitives::Gas;
 use parallax_runtime::ParaTime;
-use parallax_runtime::access::{public_key, user_key};
 use revm::primitives::{Address, B256, TxKind, U256, hex};
 use serde_json::Value as Json;
 use support::wallet::Wallet;
@@ -112,17 +111,14 @@ fn only_what_someone_may_see_is_computed_and_the_grants_are_written() {
         .collect();
     let kept: Vec<bool> = results.iter().map(|handle| bank.net.has_cipher(*handle)).collect();
     assert_eq!(kept.iter().filter(|kept| **kept).count(), 2, "two balances of {} results: {kept:?}", results.len());
-    let cipher = |bank: &Bank, handle: B256| {
-        parallax_evm::state::cipher(&bank.net.state, &handle).expect("it can be read").expect("it is there")
-    };
-    let mine = cipher(&bank, bank.handle(alice.address())).digest;
-    let grant = |address: Address| user_key(&mine, &Account(address.into_array()));
-    assert!(bank.net.state.values.contains_key(&grant(alice.address())));
-    assert!(bank.net.state.values.contains_key(&grant(bank.purse)));
-    assert!(!bank.net.state.values.contains_key(&grant(bob.address())));
-    assert!(!bank.net.state.values.contains_key(&public_key(&mine)));
+    let mine = bank.handle(alice.address());
+    for (address, expected) in [(alice.address(), true), (bank.purse, true), (bob.address(), false)] {
+        assert_eq!(bank.net.granted(&slots::allowed(&mine, &address)), expected, "{address}");
+    }
+    let public = slots::allowed_for_decryption(&mine);
+    assert!(!bank.net.granted(&public));
     bank.send(&alice, "reveal()", &[]);
-    assert!(bank.net.state.values.contains_key(&public_key(&mine)));
+    assert!(bank.net.granted(&public));
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn rules(state: &mut Overlay<'_>, action: &Action) -> Result<Acted, Abort> {
     match action {
         Action::SetBaseFee(fee) => params.base_fee = *fee,
         Action::SetBlockGasLimit(limit) => params.block_gas_limit = *limit,
-        Action::SetCoinbase(address) => params.fee_recipient = Account(*address),
+        Action::SetCoinbase(address) => params.fee_recipient = parallax_primitives::Address(*address),
         _ => return Ok(bad("it is about no rule")),
     }
     if let Err(reason) = params.check() {

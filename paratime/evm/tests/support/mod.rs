@@ -5,9 +5,9 @@ pub mod wallet;
 
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_evm::handle::FheType;
-use parallax_evm::host::Verifier;
+use parallax_evm::host::{ACL, Verifier, slots};
 use parallax_evm::params::{Genesis, Params, Signers, development_balances};
-use parallax_evm::state::cipher;
+use parallax_evm::state::{cipher, read_slot, storage_key};
 use parallax_evm::{EvmParaTime, decryption, eth, input};
 use parallax_memory_store::{MemoryStore, MemoryView};
 use parallax_primitives::message::InMessage;
@@ -245,6 +245,12 @@ impl Net {
     /// Whether a handle has a ciphertext.
     pub fn has_cipher(&self, handle: B256) -> bool {
         cipher(&self.state, &handle).expect("it can be read").is_some()
+    }
+
+    /// Whether a flag of the access control list is set: the slot of which key managers ask for a proof.
+    pub fn granted(&self, slot: &U256) -> bool {
+        let value = self.state.get(&storage_key(&ACL, slot)).expect("memory can be read");
+        slots::is_set(&read_slot(value.as_ref()).expect("it is a word"))
     }
 }
 
