@@ -7,7 +7,7 @@ use crate::plan::{Account, PlannedNode};
 use parallax_consensus_app::genesis::{ConsensusGenesis, GenesisAccount, ParaTimeDescriptor};
 use parallax_consensus_app::tx::{NodeDescriptor, Role, SignedNodeDescriptor};
 use parallax_evm::EvmParaTime;
-use parallax_evm::params::{SchedulerLink, Signers, development_balances};
+use parallax_evm::params::{SchedulerLink, Signers};
 use parallax_genesis::{GenesisDocument, NodeKeys, ParaTimeGenesis, UNSIGNED, document, genesis_root, profile_digest};
 use parallax_primitives::message::paratime_account;
 use parallax_primitives::{Address, Amount, Digest, Domain, Epoch, Gas, NodeId, ParaTimeId};
@@ -184,7 +184,7 @@ fn evm_genesis<'a>(
         message_fee: parallax_consensus_app::localnet_parameters().min_in_message_fee,
     });
     let params = parallax_evm::params::Params { max_transaction_fhe_gas, scheduler, ..usual };
-    Ok(parallax_evm::params::Genesis { params, accounts: development_balances() })
+    Ok(parallax_evm::params::Genesis::localnet(params))
 }
 
 fn unsigned(node: &PlannedNode, parts: &[Part]) -> SignedNodeDescriptor {

@@ -8,9 +8,10 @@ use parallax_primitives::{Address, Amount, Gas, ParaTimeId};
 use parallax_runtime::decryption::KeyManagers;
 use parallax_runtime::gas;
 use parallax_state::{Changes, Empty, Overlay};
-use revm::primitives::U256;
+use revm::primitives::{Bytes, U256};
 use revm::state::{AccountInfo, Bytecode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Most accounts in a genesis document.
 pub const MAX_GENESIS_ACCOUNTS: usize = 100_000;
@@ -30,6 +31,19 @@ pub const DEVELOPMENT_ACCOUNTS: [&str; 10] = [
     "0x23618e81e3f5cdf7f54c3d65f7fbc0abf5b21e8f",
     "0xa0ee7a142d267c1f36714e4a8f75612f20a79720",
 ];
+/// The deterministic deployment proxy: who calls it with a salt of 32 bytes and the code that creates a contract has it
+/// created by `CREATE2`, at an address that depends on these two alone. Foundry's scripts deploy through it.
+pub const CREATE2_DEPLOYER: &str = "0x4e59b44847b379578588920ca78fbf26c0b4956c";
+/// Its code, as it is on other chains.
+const CREATE2_DEPLOYER_CODE: &str = "0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3";
+/// Most contracts in a genesis document.
+pub const MAX_GENESIS_CONTRACTS: usize = 1_000;
+/// Largest code of a contract, in bytes (EIP-170).
+const MAX_CODE_BYTES: usize = 24_576;
+/// The first byte that no code may have (EIP-3541).
+const RESERVED_CODE: u8 = 0xef;
+/// The highest address of a precompiled contract.
+const LAST_PRECOMPILE: u8 = 0x0a;
 /// What each of them has on a localnet: 10,000 tokens of 18 decimals, in wei.
 const DEVELOPMENT_BALANCE: u128 = 10_000_000_000_000_000_000_000;
 
@@ -130,6 +144,17 @@ pub struct GenesisAccount {
     pub balance: u128,
 }
 
+/// One contract of the genesis document: code that is there from the start. Its storage is empty; a balance comes from
+/// an account of the same address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisContract {
+    /// Where.
+    pub address: Address,
+    /// What runs there, in hexadecimal with `0x`.
+    pub code: Bytes,
+}
+
 /// Numbers as text.
 mod text {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -152,6 +177,16 @@ pub struct Genesis {
     pub params: Params,
     /// The accounts with a balance.
     pub accounts: Vec<GenesisAccount>,
+    /// The contracts that are there from the start, beside the host contracts.
+    #[serde(default)]
+    pub contracts: Vec<GenesisContract>,
+}
+
+impl Genesis {
+    /// What a localnet begins with: the ten development accounts, and the deterministic deployment proxy.
+    pub fn localnet(params: Params) -> Self {
+        Self { params, accounts: development_balances(), contracts: development_contracts() }
+    }
 }
 
 impl Genesis {
@@ -238,6 +273,43 @@ pub fn development_balances() -> Vec<GenesisAccount> {
     development_accounts().into_iter().map(account).collect()
 }
 
+/// The contracts of a localnet: [`CREATE2_DEPLOYER`].
+fn development_contracts() -> Vec<GenesisContract> {
+    let parsed = || Some((CREATE2_DEPLOYER.parse().ok()?, CREATE2_DEPLOYER_CODE.parse().ok()?));
+    parsed().map(|(address, code)| GenesisContract { address, code }).into_iter().collect()
+}
+
+/// Checks the contracts of a genesis document.
+fn check_contracts(contracts: &[GenesisContract]) -> Result<(), String> {
+    if contracts.len() > MAX_GENESIS_CONTRACTS {
+        return Err(format!("{} contracts in genesis, the limit is {MAX_GENESIS_CONTRACTS}", contracts.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for contract in contracts {
+        let wrong = |what: String| Err(format!("evm contract {}: {what}", contract.address));
+        let address = ours(&contract.address);
+        if host::NATIVE.contains(&address) {
+            return wrong("a host contract has this address; leave it out".to_owned());
+        }
+        let number = U256::from_be_bytes(address.into_word().0);
+        if number <= U256::from(LAST_PRECOMPILE) {
+            return wrong("the EVM's own contracts have the addresses up to 0x0a; give another".to_owned());
+        }
+        if !seen.insert(address) {
+            return wrong("the address stands here twice; give it one code".to_owned());
+        }
+        match contract.code.as_ref() {
+            [] => return wrong("it has no code; give what runs there, or an account with a balance".to_owned()),
+            [RESERVED_CODE, ..] => return wrong("its code begins with 0xef, which no code may (EIP-3541)".to_owned()),
+            code if code.len() > MAX_CODE_BYTES => {
+                return wrong(format!("its code has {} bytes, {MAX_CODE_BYTES} is the most (EIP-170)", code.len()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads and checks the genesis document's part.
 pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
     let genesis: Genesis =
@@ -250,10 +322,11 @@ pub(crate) fn parse(parameters: &serde_json::Value) -> Result<Genesis, String> {
     if let Some(account) = genesis.accounts.iter().find(|a| hosts.contains(&a.address)) {
         return Err(format!("evm account {} is a host contract; leave it out", account.address));
     }
+    check_contracts(&genesis.contracts)?;
     Ok(genesis)
 }
 
-/// The state of round 0: parameters, balances, and the host contracts.
+/// The state of round 0: parameters, balances, contracts, and the host contracts.
 pub(crate) fn init(genesis: &Genesis, paratime: ParaTimeId) -> Changes {
     let mut state = Overlay::new(&Empty);
     let params = &genesis.params;
@@ -261,6 +334,17 @@ pub(crate) fn init(genesis: &Genesis, paratime: ParaTimeId) -> Changes {
     for account in &genesis.accounts {
         let info = AccountInfo::default().with_balance(U256::from(account.balance));
         state::put_account(&mut state, &ours(&account.address), &info);
+    }
+    for contract in &genesis.contracts {
+        let address = ours(&contract.address);
+        let account = genesis.accounts.iter().rfind(|account| account.address == contract.address);
+        let balance = account.map_or(U256::ZERO, |account| U256::from(account.balance));
+        let code_hash = state::put_code(&mut state, &Bytecode::new_legacy(contract.code.clone()));
+        state::put_account(
+            &mut state,
+            &address,
+            &AccountInfo { nonce: 1, balance, code_hash, ..AccountInfo::default() },
+        );
     }
     let code_hash = state::put_code(&mut state, &Bytecode::new_legacy(CODE.to_vec().into()));
     for contract in host::NATIVE {

@@ -3,7 +3,7 @@
 use crate::rounds::{CHAIN, digest, paratime};
 use parallax_evm::control::{self, Action};
 use parallax_evm::envelope::Envelope;
-use parallax_evm::params::{Genesis, LOCALNET_CHAIN_ID, Params, Signers, development_balances};
+use parallax_evm::params::{Genesis, LOCALNET_CHAIN_ID, Params, Signers};
 use parallax_evm::{EvmParaTime, developer};
 use parallax_memory_store::MemoryView;
 use parallax_primitives::{Address, Epoch, Gas, Height, KeyId, Round, SecretKey};
@@ -22,7 +22,7 @@ static GENESIS: LazyLock<MemoryView> = LazyLock::new(|| {
         threshold: 1,
     };
     let params = Params::localnet(managers, signers(1), signers(2));
-    let genesis = serde_json::to_value(Genesis { params, accounts: development_balances() }).unwrap();
+    let genesis = serde_json::to_value(Genesis::localnet(params)).unwrap();
     let mut state = MemoryView::default();
     state.apply(EvmParaTime::new(paratime()).init_genesis(&genesis).unwrap());
     state

@@ -6,7 +6,7 @@ use super::*;
 use crate::fault::FaultKind;
 use parallax_clear::ClearDecryptor;
 use parallax_evm::EvmParaTime;
-use parallax_evm::params::{Genesis, Params, Signers, development_balances};
+use parallax_evm::params::{Genesis, Params, Signers};
 use parallax_primitives::{Address, Epoch, Gas};
 use parallax_rounds::{BlockKind, Effect, Resolution};
 use parallax_runtime::decryption::KeyManagers;
@@ -27,7 +27,7 @@ fn evm() -> (EvmParaTime, Changes) {
     let signer = Address(Wallet::seeded(71).address().into_array());
     let signers = Signers { contract: Address([0x81; 20]), chain_id: 10_901, signers: vec![signer], threshold: 1 };
     let params = Params::localnet(managers, signers.clone(), signers);
-    let genesis = serde_json::to_value(Genesis { params, accounts: development_balances() }).unwrap();
+    let genesis = serde_json::to_value(Genesis::localnet(params)).unwrap();
     let evm = EvmParaTime::new(paratime());
     let changes = evm.init_genesis(&genesis).unwrap();
     (evm, changes)

@@ -6,7 +6,7 @@ use jsonrpsee::server::{Server, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
 use parallax_clear::{ClearBackend, ClearDecryptor};
 use parallax_evm::input::Input;
-use parallax_evm::params::{Genesis, Params, Signers, development_balances};
+use parallax_evm::params::{Genesis, Params, Signers};
 use parallax_evm::permit::SignedPermit;
 use parallax_evm::state::cipher;
 use parallax_evm::{EvmParaTime, KIND, decryption, input};
@@ -70,7 +70,7 @@ impl Chain {
         let signers = |contract| Signers { contract, chain_id: GATEWAY, signers: vec![signer.address()], threshold: 1 };
         let managers = KeyManagers { parties: vec![party.public()], threshold: 0, epoch: Epoch(1) };
         let params = Params::localnet(managers, signers(VERIFIERS[0]), signers(VERIFIERS[1]));
-        let genesis = serde_json::to_value(Genesis { params, accounts: development_balances() }).unwrap();
+        let genesis = serde_json::to_value(Genesis::localnet(params)).unwrap();
         let (mut state, evm) = (MemoryView::default(), EvmParaTime::new(paratime()));
         state.apply(evm.init_genesis(&genesis).unwrap());
         let backend = ClearBackend::new(vec![KEY]);
@@ -289,7 +289,7 @@ impl Chain {
     }
 }
 
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 18] = [
     "node_status",
     "node_health",
     "paratime_list",
@@ -302,6 +302,7 @@ const METHODS: [&str; 17] = [
     "eth_gasPrice",
     "eth_maxPriorityFeePerGas",
     "eth_getBalance",
+    "eth_getCode",
     "eth_getTransactionCount",
     "eth_call",
     "eth_estimateGas",

@@ -12,7 +12,7 @@ mod random;
 
 use crate::evm::{BlockContext, SPEC, config, run_with};
 use crate::host::{self, Hosts, Verifier};
-use crate::params::{Genesis, Params, Signers, development_balances, init};
+use crate::params::{Genesis, Params, Signers, init};
 use crate::state;
 use generate::{ERRORS, Generator, Step};
 use k256::ecdsa::SigningKey;
@@ -75,7 +75,7 @@ fn params() -> Params {
 
 /// The state of both sides before the first transaction; `code` replaces that of host contracts.
 fn start(code: &BTreeMap<Address, Vec<u8>>) -> MemoryView {
-    let genesis = Genesis { params: params(), accounts: development_balances() };
+    let genesis = Genesis::localnet(params());
     let mut memory = MemoryView::default();
     memory.apply(init(&genesis, parallax_primitives::ParaTimeId::named("evm")));
     let mut state = Overlay::new(&memory);

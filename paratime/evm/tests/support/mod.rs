@@ -6,7 +6,7 @@ pub mod wallet;
 use parallax_clear::{ClearBackend, ClearCipher, ClearDecryptor};
 use parallax_evm::handle::FheType;
 use parallax_evm::host::{ACL, Verifier, slots};
-use parallax_evm::params::{Genesis, Params, Signers, development_balances};
+use parallax_evm::params::{Genesis, Params, Signers};
 use parallax_evm::state::{cipher, read_slot, storage_key};
 use parallax_evm::{EvmParaTime, decryption, eth, input};
 use parallax_memory_store::{MemoryStore, MemoryView};
@@ -44,7 +44,7 @@ pub fn genesis() -> Genesis {
     let managers =
         KeyManagers { parties: vec![SecretKey::from_seed([200; 32]).public()], threshold: 0, epoch: Epoch(1) };
     let params = Params::localnet(managers, signers(GATEWAY_INPUTS, 71), signers(GATEWAY_DECRYPTIONS, 72));
-    Genesis { params, accounts: development_balances() }
+    Genesis::localnet(params)
 }
 
 pub struct Net {

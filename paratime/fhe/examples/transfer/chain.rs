@@ -179,7 +179,8 @@ impl Chain {
         let balance =
             |w: &Wallet| GenesisAccount { address: Account(w.address().into_array()), balance: 10u128.pow(21) };
         let accounts = development_balances().into_iter().chain(senders.iter().map(balance)).collect();
-        let genesis = Genesis { params: Params::localnet(managers, signers.clone(), signers), accounts };
+        let params = Params::localnet(managers, signers.clone(), signers);
+        let genesis = Genesis { accounts, ..Genesis::localnet(params) };
         let evm = EvmParaTime::new(ParaTimeId::named("evm"));
         let mut state = MemoryView::default();
         state.apply(evm.init_genesis(&serde_json::to_value(&genesis)?)?);

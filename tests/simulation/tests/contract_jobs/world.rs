@@ -91,7 +91,7 @@ impl World {
         let mut params = evm::Params::localnet(managers.clone(), signers.clone(), signers);
         params.scheduler = Some(SchedulerLink { paratime: link, message_fee: Amount(FEE) });
         assert_eq!(u128::from(params.wei_per_token), WEI);
-        let of_evm = evm::Genesis { params, accounts: evm::development_balances() };
+        let of_evm = evm::Genesis::localnet(params);
         let mut params = parallax_scheduler::Params::localnet(managers);
         params.policies = vec![Policy::Pack];
         params.candidates_per_decision = 4;
