@@ -21,6 +21,8 @@ pub(super) enum ContractCommand {
     Deploy(DeployArgs),
     /// Send a transaction that calls a function; prints the transaction's hash
     Send(SendArgs),
+    /// Send tokens to an account; prints the transaction's hash
+    Transfer(TransferArgs),
     /// Ask a function without a transaction; prints what it returns, a line each
     Call(CallArgs),
     /// Encrypt values for a contract; prints handles and proof
@@ -72,6 +74,20 @@ pub(super) struct SendArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct TransferArgs {
+    /// Who gets them
+    #[arg(value_name = "ACCOUNT")]
+    to: String,
+    /// How much: a token is 10^18 wei
+    #[arg(value_name = "WEI")]
+    value: U256,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    chain: ChainArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct CallArgs {
     #[command(flatten)]
     function: FunctionArgs,
@@ -105,8 +121,8 @@ pub(super) struct EncryptArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DecryptArgs {
-    /// A handle; may be repeated
-    #[arg(long, required = true)]
+    /// A handle, 0x and 64 hexadecimal digits; may be repeated
+    #[arg(long, required = true, value_parser = handle)]
     handle: Vec<B256>,
     /// A contract that may use the handles
     #[arg(long, required_unless_present = "public")]
@@ -139,6 +155,7 @@ impl ContractCommand {
         match self {
             Self::Deploy(args) => deploy(args).await,
             Self::Send(args) => send(args).await,
+            Self::Transfer(args) => transfer(args).await,
             Self::Call(args) => call(args).await,
             Self::Encrypt(args) => encrypt(args).await,
             Self::Decrypt(args) => decrypt(args).await,
@@ -199,6 +216,8 @@ async fn send(args: SendArgs) -> Result<()> {
     let arguments = method.arguments(&args.function.arguments)?;
     let from = args.from.wallet()?;
     let client = args.chain.connect().await?;
+    // Before anything is encrypted for it: the transaction would succeed, and do nothing.
+    client.require_contract(contract).await?;
     let values = arguments.values();
     let calldata = if values.is_empty() {
         arguments.encode(&[], &[])?
@@ -218,6 +237,23 @@ async fn send(args: SendArgs) -> Result<()> {
     note(method.signature(), &receipt);
     println!("{}", receipt.hash);
     Ok(())
+}
+
+async fn transfer(args: TransferArgs) -> Result<()> {
+    let (to, from) = (address(&args.to)?, args.from.wallet()?);
+    let client = args.chain.connect().await?;
+    let receipt = client.send(&from, &Request { value: args.value, ..Request::call(to, Vec::new()) }, None).await?;
+    if args.chain.json {
+        return print_json(&receipt_json(&receipt));
+    }
+    note("transfer", &receipt);
+    println!("{}", receipt.hash);
+    Ok(())
+}
+
+/// The name of an encrypted value.
+fn handle(text: &str) -> Result<B256, String> {
+    text.parse().map_err(|_| "a handle is 0x and 64 hexadecimal digits, as a contract returns it".to_owned())
 }
 
 fn plural(count: usize, noun: &str) -> String {
@@ -257,6 +293,9 @@ async fn encrypt(args: EncryptArgs) -> Result<()> {
     let (contract, from) = (address(&args.contract)?, args.from.wallet()?);
     let user = args.user.as_deref().map_or_else(|| Ok(from.address()), address)?;
     let client = args.chain.connect().await?;
+    if client.code(contract).await?.is_empty() {
+        eprintln!("no contract is deployed at {contract} yet; what is encrypted for it is of no use to another one");
+    }
     let input = client.encrypt_input(args.cipher.load()?, &values, (contract, user), &from).await?;
     if args.chain.json {
         return print_json(&json!({

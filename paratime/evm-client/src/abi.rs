@@ -133,13 +133,22 @@ impl Artifact {
             }
             ([], others) => {
                 let others: Vec<&Function> = others.iter().collect();
-                Err(argument(format!("{arguments} arguments are given for {}", list(&others))))
+                Err(argument(format!("{} given for {}", counted(arguments), list(&others))))
             }
             (several, _) => {
                 let several = list(several);
                 Err(argument(format!("several functions are called {name}: write which one, {several}")))
             }
         }
+    }
+}
+
+/// So many arguments, and the verb.
+fn counted(arguments: usize) -> String {
+    match arguments {
+        0 => "no argument is".to_owned(),
+        1 => "1 argument is".to_owned(),
+        many => format!("{many} arguments are"),
     }
 }
 
@@ -263,8 +272,9 @@ impl Method {
     /// encrypted.
     pub fn arguments(&self, given: &[String]) -> Result<Arguments<'_>, Error> {
         if given.len() != self.inputs.len() {
-            let (wanted, given) = (self.inputs.len(), given.len());
-            return Err(argument(format!("{} takes {wanted} arguments, {given} are given", self.name)));
+            let (wanted, plural) = (self.inputs.len(), if self.inputs.len() == 1 { "" } else { "s" });
+            let text = format!("{} takes {wanted} argument{plural}, {} given", self.name, counted(given.len()));
+            return Err(argument(text));
         }
         let mut slots = Vec::with_capacity(given.len());
         for (index, (text, param)) in given.iter().zip(&self.inputs).enumerate() {
@@ -321,7 +331,32 @@ fn coerce(param: &Param, text: &str) -> Result<DynSolValue, String> {
     {
         return Ok(DynSolValue::Address(wallet.map_err(|e| format!("cannot be used: {e}"))?.address()));
     }
-    kind.coerce_str(text).map_err(|_| format!("must be of type {}, {text:?} is not", kind.sol_type_name()))
+    kind.coerce_str(text).map_err(|_| {
+        let form = form(&kind).map_or_else(String::new, |form| format!(" ({form})"));
+        format!("must be of type {}{form}, {text:?} is not", kind.sol_type_name())
+    })
+}
+
+/// How a value of a type is written.
+fn form(kind: &DynSolType) -> Option<String> {
+    let power = |bits: usize| match 1u128.checked_shl(u32::try_from(bits).ok()?) {
+        Some(power) if bits <= 64 => Some((power.to_string(), power.saturating_sub(1).to_string())),
+        _ => Some((format!("2^{bits}"), format!("2^{bits}-1"))),
+    };
+    Some(match kind {
+        DynSolType::Uint(bits) => format!("a whole number from 0 to {}", power(*bits)?.1),
+        DynSolType::Int(bits) => {
+            let (least, most) = power(bits.saturating_sub(1))?;
+            format!("a whole number from -{least} to {most}")
+        }
+        DynSolType::Address => "0x and 40 hexadecimal digits, or dev-0 to dev-9".to_owned(),
+        DynSolType::Bool => "true or false".to_owned(),
+        DynSolType::Bytes => "0x and hexadecimal digits, two for each byte".to_owned(),
+        DynSolType::FixedBytes(size) => format!("0x and {} hexadecimal digits", size.saturating_mul(2)),
+        DynSolType::Array(_) | DynSolType::FixedArray(..) => "a list in brackets: [1,2]".to_owned(),
+        DynSolType::Tuple(_) => "a tuple in parentheses: (1,2)".to_owned(),
+        _ => return None,
+    })
 }
 
 enum Slot {
@@ -512,9 +547,29 @@ mod tests {
     #[test]
     fn wrong_arguments_get_a_sentence_that_says_which_and_why() {
         let transfer = "transfer(address,uint64)";
-        assert_eq!(refused(transfer, &["dev-1"]), "transfer(address,uint64) takes 2 arguments, 1 are given");
-        let error = refused(transfer, &["dev-1", "many"]);
-        assert_eq!(error, "argument 2 of transfer(address,uint64) must be of type uint64, \"many\" is not");
+        let error = refused(transfer, &["dev-1"]);
+        assert_eq!(error, "transfer(address,uint64) takes 2 arguments, 1 argument is given");
+        assert_eq!(refused("f(bool)", &[]), "f(bool) takes 1 argument, no argument is given");
+        assert_eq!(refused("f()", &["1", "2"]), "f() takes 0 arguments, 2 arguments are given");
+        let error = refused("f(address,uint8)", &["dev-1", "256"]);
+        let expected =
+            "argument 2 of f(address,uint8) must be of type uint8 (a whole number from 0 to 255), \"256\" is not";
+        assert_eq!(error, expected);
+        for (kind, given, form) in [
+            ("uint64", "many", "from 0 to 18446744073709551615"),
+            ("uint256", "-1", "from 0 to 2^256-1"),
+            ("int8", "128", "from -128 to 127"),
+            ("int128", "x", "from -2^127 to 2^127-1"),
+            ("address", "0x12", "0x and 40 hexadecimal digits, or dev-0 to dev-9"),
+            ("bool", "yes please", "true or false"),
+            ("bytes32", "0x12", "0x and 64 hexadecimal digits"),
+            ("bytes", "12x", "two for each byte"),
+            ("uint8[]", "1", "a list in brackets"),
+            ("(uint8,bool)", "1", "a tuple in parentheses"),
+        ] {
+            let error = refused(&format!("f({kind})"), &[given]);
+            assert!(error.contains(form) && error.contains(given), "{kind}: {error}");
+        }
         assert!(refused(transfer, &["dev-12", "1"]).contains("dev-0 to dev-9"));
         let encrypted = "f(externalEuint64,bytes)";
         assert!(refused(encrypted, &["enc:u8:5", "proof"]).contains("is to be euint64, euint8 is given"));

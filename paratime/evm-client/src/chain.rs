@@ -181,10 +181,53 @@ impl EvmClient {
     /// A call that changes nothing; the bytes that it returns.
     ///
     /// # Errors
-    /// [`Error::Reverted`] with the contract's reason, by the errors of `abi` if it is given.
+    /// [`Error::NoContract`] if nothing is there that could answer; [`Error::Reverted`] with the contract's reason, by
+    /// the errors of `abi` if it is given.
     pub async fn call(&self, from: Address, request: &Request, abi: Option<&JsonAbi>) -> Result<Bytes, Error> {
         let given = parameters([self.described(from, request), json!("latest")]);
-        self.ask("eth_call", given).await.map_err(|fault| explained(fault, abi))
+        let output: Bytes = match self.ask("eth_call", given).await {
+            Ok(output) => output,
+            Err(fault) => return Err(self.explained(fault, request, abi).await),
+        };
+        // To the EVM, calling an address without code succeeds and returns nothing.
+        if let (true, TxKind::Call(to)) = (output.is_empty(), request.to) {
+            self.require_contract(to).await?;
+        }
+        Ok(output)
+    }
+
+    /// The code at an address; empty if no contract is there.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn code(&self, address: Address) -> Result<Bytes, Error> {
+        Ok(self.ask("eth_getCode", parameters([json!(address), json!("latest")])).await?)
+    }
+
+    /// Makes sure that a contract is at an address: a transaction that calls one where none is succeeds and does nothing
+    /// but move its wei.
+    ///
+    /// # Errors
+    /// [`Error::NoContract`] if there is none, or if the node does not answer.
+    pub async fn require_contract(&self, address: Address) -> Result<(), Error> {
+        if self.code(address).await?.is_empty() { Err(Error::NoContract(address)) } else { Ok(()) }
+    }
+
+    /// Why a call fails. A contract reverts without a word when it has no function that was meant, so its code is looked
+    /// at then.
+    async fn explained(&self, fault: RpcFault, request: &Request, abi: Option<&JsonAbi>) -> Error {
+        let Some(data) = revert_data(&fault) else { return fault.into() };
+        if let ([], TxKind::Call(to), Some(selector)) = (data.as_slice(), request.to, request.input.first_chunk::<4>())
+            && let Ok(code) = self.code(to).await
+            && !names(&code, selector)
+        {
+            return Error::Reverted(format!(
+                "it reverted without saying why, and its code does not know the selector {}: it probably has no function \
+                 of this name with these types",
+                hex::encode_prefixed(selector)
+            ));
+        }
+        Error::Reverted(revert_reason(&data, abi))
     }
 
     fn described(&self, from: Address, request: &Request) -> Json {
@@ -209,8 +252,10 @@ impl EvmClient {
             Some(gas) => gas,
             None => {
                 let estimate = [self.described(from.address(), request)];
-                let text: U256 =
-                    self.ask("eth_estimateGas", parameters(estimate)).await.map_err(|fault| explained(fault, abi))?;
+                let text: U256 = match self.ask("eth_estimateGas", parameters(estimate)).await {
+                    Ok(text) => text,
+                    Err(fault) => return Err(self.explained(fault, request, abi).await),
+                };
                 // What it touches may have changed when it is executed.
                 let least: u64 = text.saturating_to();
                 least.saturating_add(least / 4)
@@ -302,11 +347,11 @@ fn failure_reason(receipt: &Json, abi: Option<&JsonAbi>) -> String {
     }
 }
 
-fn explained(fault: RpcFault, abi: Option<&JsonAbi>) -> Error {
-    match revert_data(&fault) {
-        Some(data) => Error::Reverted(revert_reason(&data, abi)),
-        None => fault.into(),
-    }
+/// Whether code has a function's selector in it: compilers push it, without the zeros that it begins with.
+fn names(code: &[u8], selector: &[u8; 4]) -> bool {
+    let zeros = selector.iter().take_while(|byte| **byte == 0).count();
+    let pushed = &selector[zeros..];
+    pushed.is_empty() || code.windows(pushed.len()).any(|window| window == pushed)
 }
 
 pub(crate) fn parameters<const N: usize>(values: [Json; N]) -> ArrayParams {

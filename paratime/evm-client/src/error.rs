@@ -42,6 +42,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// There is no contract to call.
+    #[error(
+        "no contract is deployed at {0} on this chain; check the address, and whether the chain was begun afresh since it \
+         was deployed"
+    )]
+    NoContract(Address),
     /// The contract reverted before anything was sent.
     #[error("the contract refuses: {0}")]
     Reverted(String),

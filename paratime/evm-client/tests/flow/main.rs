@@ -180,6 +180,35 @@ async fn a_transaction_that_fails_in_its_block_says_why() {
 }
 
 #[tokio::test]
+async fn a_call_of_what_is_not_there_says_so() {
+    let bench = token().await;
+    let ask = async |to: Address, signature: &str| {
+        let calldata = Method::parse(signature).unwrap().arguments(&[]).unwrap().encode(&[], &[]).unwrap();
+        let request = Request::call(to, calldata);
+        let called = bench.client.call(dev(0).address(), &request, None).await.map(|_| ());
+        let sent = bench.client.send(&dev(0), &request, None).await.map(|_| ());
+        (called, sent)
+    };
+    // To the EVM a call of nothing succeeds, and so does a transaction.
+    let nowhere = Address::repeat_byte(0x4e);
+    let (called, sent) = ask(nowhere, "name()").await;
+    assert!(matches!(&called, Err(Error::NoContract(address)) if *address == nowhere), "{called:?}");
+    assert!(called.unwrap_err().to_string().contains("no contract is deployed at 0x4e4E"));
+    assert!(sent.is_ok(), "wei may be sent with any data: {sent:?}");
+    assert!(matches!(bench.client.require_contract(nowhere).await, Err(Error::NoContract(_))));
+    bench.client.require_contract(bench.contract).await.unwrap();
+    // A contract without this function.
+    let (called, sent) = ask(bench.contract, "nmae()").await;
+    for error in [called.unwrap_err().to_string(), sent.unwrap_err().to_string()] {
+        let selector = format!("0x{}", hex::encode(&revm::primitives::keccak256("nmae()")[..4]));
+        assert!(error.contains(&format!("does not know the selector {selector}")), "{error}");
+    }
+    // One that is there and returns nothing is no error.
+    let (called, _) = ask(bench.contract, "disclose()").await;
+    assert!(called.is_ok(), "{called:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_believed_that_the_right_key_managers_did_not_sign() {
     let bench = token().await;
     bench.send(0, "mint", &["dev-0", "enc:1000", "proof"]).await.unwrap();
