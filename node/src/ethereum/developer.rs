@@ -12,40 +12,62 @@ use revm::primitives::Address;
 use serde_json::{Value as Json, json};
 
 /// The methods; [`parallax_evm::developer`] says what each does.
-pub(super) const METHODS: [&str; 38] = [
+pub(super) const METHODS: [&str; 60] = [
     "evm_increaseTime",
     "evm_mine",
     "evm_revert",
+    "evm_setAccountNonce",
     "evm_setAutomine",
+    "evm_setBlockGasLimit",
     "evm_setIntervalMining",
     "evm_setNextBlockTimestamp",
+    "evm_setTime",
     "evm_snapshot",
+    "anvil_autoImpersonateAccount",
+    "anvil_dropAllTransactions",
+    "anvil_dropTransaction",
+    "anvil_dumpState",
     "anvil_getAutomine",
+    "anvil_getIntervalMining",
     "anvil_impersonateAccount",
     "anvil_increaseTime",
+    "anvil_loadState",
     "anvil_mine",
+    "anvil_removeBlockTimestampInterval",
+    "anvil_removePoolTransactions",
+    "anvil_reorg",
     "anvil_reset",
     "anvil_revert",
+    "anvil_rollback",
     "anvil_setAutoMine",
     "anvil_setBalance",
+    "anvil_setBlockTimestampInterval",
+    "anvil_setChainId",
     "anvil_setCode",
     "anvil_setCoinbase",
     "anvil_setIntervalMining",
     "anvil_setLoggingEnabled",
+    "anvil_setMinGasPrice",
     "anvil_setNextBlockBaseFeePerGas",
     "anvil_setNonce",
+    "anvil_setRpcUrl",
     "anvil_setStorageAt",
+    "anvil_setTime",
     "anvil_snapshot",
     "anvil_stopImpersonatingAccount",
     "hardhat_addCompilationResult",
+    "hardhat_dropTransaction",
     "hardhat_getAutomine",
+    "hardhat_getStackTraceFailuresCount",
     "hardhat_impersonateAccount",
+    "hardhat_intervalMine",
     "hardhat_mine",
     "hardhat_reset",
     "hardhat_setBalance",
     "hardhat_setCode",
     "hardhat_setCoinbase",
     "hardhat_setLoggingEnabled",
+    "hardhat_setMinGasPrice",
     "hardhat_setNextBlockBaseFeePerGas",
     "hardhat_setNonce",
     "hardhat_setPrevRandao",
@@ -111,5 +133,23 @@ impl Service {
             ))
         };
         tokio::time::timeout(limits::CONTROL_WAIT, wait).await.map_err(|_| late())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `docs/contracts.md` says of the methods.
+    const GUIDE: &str = include_str!("../../../docs/contracts.md");
+
+    #[test]
+    fn every_method_does_something_or_says_why_not_and_the_guide_names_it() {
+        for method in METHODS {
+            let request = developer::request(31_337, method, &json!([]), [0; 32]);
+            assert!(request.is_some(), "{method} is registered, and nobody knows it");
+            let (_, name) = method.split_once('_').unwrap();
+            assert!(GUIDE.contains(&format!("`{name}`")), "the guide does not name {method}");
+        }
     }
 }

@@ -1,25 +1,27 @@
 //! The methods by name, and who answers each.
 
 use super::chain::EvmChain;
-use super::{Answer, Service, failed, invalid, limits};
-use crate::paratime::ParaTimeHost;
+use super::{Answer, Service, failed, invalid, limits, refused};
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use parallax_evm::eth::{self, Chain as _};
-use parallax_evm::state;
 use revm::primitives::B256;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Questions about states: [`parallax_evm::eth`] answers them.
-const QUESTIONS: [&str; 38] = [
+const QUESTIONS: [&str; 47] = [
     "eth_chainId",
     "eth_syncing",
     "eth_mining",
     "eth_blockNumber",
     "eth_gasPrice",
     "eth_maxPriorityFeePerGas",
+    "eth_blobBaseFee",
+    "eth_coinbase",
+    "eth_hashrate",
+    "eth_networkId",
     "eth_feeHistory",
     "eth_getBalance",
     "eth_getTransactionCount",
@@ -41,6 +43,8 @@ const QUESTIONS: [&str; 38] = [
     "eth_getTransactionByBlockHashAndIndex",
     "eth_getBlockReceipts",
     "eth_getRawTransactionByHash",
+    "eth_getRawTransactionByBlockNumberAndIndex",
+    "eth_getRawTransactionByBlockHashAndIndex",
     "eth_getTransactionReceipt",
     "eth_getLogs",
     "debug_traceTransaction",
@@ -51,11 +55,18 @@ const QUESTIONS: [&str; 38] = [
     "net_listening",
     "web3_clientVersion",
     "web3_sha3",
+    "hardhat_metadata",
+    "anvil_metadata",
+    "anvil_nodeInfo",
     TRANSACTION,
 ];
 
 /// The same, but that it also looks at what waits.
 const TRANSACTION: &str = "eth_getTransactionByHash";
+
+/// What waits in the pool: the transactions, and how many.
+const PENDING: &str = "eth_pendingTransactions";
+const POOL: &str = "txpool_status";
 
 /// Filters: [`super::filters`] answers.
 const FILTERS: [&str; 6] = [
@@ -87,7 +98,7 @@ pub(super) fn on_wire(error: eth::Error) -> ErrorObjectOwned {
 pub(super) fn module(service: Arc<Service>) -> eyre::Result<RpcModule<Service>> {
     let mut module = RpcModule::from_arc(service);
     let questions = QUESTIONS.into_iter().chain(FILTERS).chain(SIGNING);
-    for method in questions.chain(["eth_accounts", "net_peerCount", "hardhat_metadata"]) {
+    for method in questions.chain(["eth_accounts", "net_peerCount", PENDING, POOL]) {
         module.register_async_method(method, move |params, service, _| async move {
             let _place = service.place().map_err(on_wire)?;
             let parameters = parameters(&params).map_err(on_wire)?;
@@ -141,7 +152,11 @@ impl Service {
         match method {
             "eth_accounts" => Ok(json!(self.accounts.as_ref().map(super::Accounts::addresses).unwrap_or_default())),
             "net_peerCount" => Ok(json!("0x0")),
-            "hardhat_metadata" => metadata(&self.host),
+            PENDING => self.all_waiting(),
+            POOL => {
+                let (ready, all) = self.host.pool.counts();
+                Ok(json!({ "pending": format!("{ready:#x}"), "queued": format!("{:#x}", all.saturating_sub(ready)) }))
+            }
             method if SIGNING.contains(&method) => self.sign(method, parameters),
             _ => {
                 let answer = eth::answer(&EvmChain(&self.host), method, parameters)?;
@@ -157,19 +172,22 @@ impl Service {
         let Some(bytes) = digest.and_then(|digest| self.host.pool.bytes(&digest)) else { return Ok(Json::Null) };
         eth::waiting(&*EvmChain(&self.host).newest()?, &bytes)
     }
-}
 
-/// What Hardhat's helpers ask to see whether they talk to a node that is made for development.
-fn metadata(host: &ParaTimeHost) -> Answer {
-    let chain = EvmChain(host);
-    let view = chain.newest()?;
-    let (head, params) = (state::head(&*view)?, state::params(&*view)?);
-    let genesis = state::block(&*view, 0)?.map(|block| B256::from(block.hash).to_string());
-    Ok(json!({
-        "clientVersion": eth::CLIENT,
-        "chainId": params.chain_id,
-        "instanceId": genesis,
-        "latestBlockNumber": head.header.number,
-        "latestBlockHash": B256::from(head.hash).to_string(),
-    }))
+    /// Everything that waits, as long as that is no more than an answer may be.
+    fn all_waiting(&self) -> Answer {
+        let all = self.host.pool.all();
+        let size = all.iter().fold(0usize, |sum, (_, bytes)| sum.saturating_add(bytes.len()));
+        if size > limits::MAX_WAITING_BYTES {
+            let text = format!(
+                "{} transactions of {size} bytes wait, {} bytes are the most that is listed; ask for one by its hash",
+                all.len(),
+                limits::MAX_WAITING_BYTES
+            );
+            return Err(refused(text));
+        }
+        let chain = EvmChain(&self.host);
+        let view = chain.newest()?;
+        let shown: Result<Vec<Json>, _> = all.iter().map(|(_, bytes)| eth::waiting(&*view, bytes)).collect();
+        Ok(Json::Array(shown?.into_iter().filter(|tx| !tx.is_null()).collect()))
+    }
 }

@@ -42,6 +42,8 @@ pub mod limits {
 
     /// Largest request body, in bytes: the largest transaction in hexadecimal, and room for the envelope.
     pub const MAX_REQUEST_BYTES: u32 = parallax_rpc::limits::MAX_REQUEST_BYTES;
+    /// Most bytes of waiting transactions that are listed in one answer: it has two digits for each.
+    pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
     /// Largest answer, in bytes.
     pub const MAX_RESPONSE_BYTES: u32 = 32 * 1024 * 1024;
     /// Most connections that are open at once; further ones are answered with status 429.

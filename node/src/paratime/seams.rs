@@ -251,6 +251,12 @@ impl SharedPool {
         self.lock().all()
     }
 
+    /// How many can be executed now, and how many wait in all.
+    pub fn counts(&self) -> (usize, usize) {
+        let pool = self.lock();
+        (pool.ready(), pool.len())
+    }
+
     /// A transaction that waits.
     pub fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
         self.lock().get(digest).map(<[u8]>::to_vec)

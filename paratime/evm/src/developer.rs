@@ -5,7 +5,7 @@
 //! every value that the state had at the snapshot, in a new round. Block numbers, time and nonces are then what they
 //! were, and transactions since are not found any more.
 //!
-//! Different from the tools that had them first:
+//! Different from the tools that had them first (`docs/contracts.md` has the list of what there is and is not):
 //! - Blocks are made by the committee for every transaction and cannot be held back, so `evm_setAutomine` takes true and
 //!   `evm_setIntervalMining` 0, and `hardhat_reset` is refused.
 //! - The base fee does not follow demand: `hardhat_setNextBlockBaseFeePerGas` holds until it is called again.
@@ -134,6 +134,7 @@ fn noted(method: &str, parameters: &Json) -> Option<Result<Json, Error>> {
     let needs = |fits: bool, text: &str| if fits { Ok(json!(true)) } else { Err(Error::server(text)) };
     Some(match method {
         "hardhat_getAutomine" | "anvil_getAutomine" => Ok(json!(true)),
+        "anvil_getIntervalMining" => Ok(Json::Null),
         "evm_setAutomine" | "anvil_setAutoMine" => needs(
             first.as_bool() == Some(true),
             "blocks are made by the committee, for every transaction: they cannot be held back",
@@ -146,9 +147,46 @@ fn noted(method: &str, parameters: &Json) -> Option<Result<Json, Error>> {
         "hardhat_setLoggingEnabled" | "anvil_setLoggingEnabled" => Ok(json!(true)),
         // There are no stack traces to improve.
         "hardhat_addCompilationResult" => Ok(json!(false)),
+        "hardhat_getStackTraceFailuresCount" => Ok(json!(0)),
+        // There is none.
+        "anvil_removeBlockTimestampInterval" => Ok(json!(false)),
         "hardhat_reset" | "anvil_reset" => Err(Error::server(
             "the chain cannot be reset; take a snapshot by evm_snapshot and go back to it by evm_revert",
         )),
+        _ => return refused(method).map(|why| Err(Error::server(format!("{method} is not possible here: {why}")))),
+    })
+}
+
+/// Why a method that the tools have cannot be had on a chain of several nodes, and what to do instead; `None` if that is
+/// not said of it.
+fn refused(method: &str) -> Option<&'static str> {
+    Some(match method {
+        "hardhat_dropTransaction"
+        | "anvil_dropTransaction"
+        | "anvil_dropAllTransactions"
+        | "anvil_removePoolTransactions" => {
+            "transactions wait with every node of the committee, and are executed as soon as none before them is missing; \
+             replace one that waits by another with the same nonce that pays more"
+        }
+        "hardhat_setMinGasPrice" | "anvil_setMinGasPrice" => {
+            "the base fee is what gas costs at least; set it by hardhat_setNextBlockBaseFeePerGas"
+        }
+        "anvil_setBlockTimestampInterval" => {
+            "a block has the time of its round; move it by evm_increaseTime or evm_setNextBlockTimestamp"
+        }
+        "evm_setTime" | "anvil_setTime" => {
+            "tools mean different units by it; set the time of the next block by evm_setNextBlockTimestamp"
+        }
+        "anvil_autoImpersonateAccount" => "name each account by hardhat_impersonateAccount",
+        "anvil_setChainId" => "the genesis document fixes the chain id, and signatures name it",
+        "anvil_setRpcUrl" => "the chain is no fork of another",
+        "anvil_dumpState" | "anvil_loadState" => {
+            "the state is under a root that the consensus layer has finalised; keep one by evm_snapshot, and return to it \
+             by evm_revert"
+        }
+        "anvil_reorg" | "anvil_rollback" => {
+            "every block is final; take a snapshot by evm_snapshot and go back to it by evm_revert"
+        }
         _ => return None,
     })
 }
@@ -166,7 +204,7 @@ fn action(method: &str, parameters: &Json) -> Option<Result<(Action, Reading), E
     Some(match name {
         "setBalance" => address()
             .and_then(|address| Ok(done(Action::SetBalance { address, balance: bytes32(number(second, "balance")?) }))),
-        "setNonce" => {
+        "setNonce" | "setAccountNonce" => {
             address().and_then(|address| Ok(done(Action::SetNonce { address, nonce: small(second, "nonce")? })))
         }
         "setCode" => address()
@@ -187,6 +225,7 @@ fn action(method: &str, parameters: &Json) -> Option<Result<(Action, Reading), E
         "setNextBlockTimestamp" => small(first, "timestamp").map(|n| (Action::SetNextTime(n), Reading::Digits)),
         "snapshot" => Ok((Action::Snapshot, Reading::Quantity)),
         "revert" => small(first, "snapshot").map(|id| (Action::Revert(id), Reading::Flag)),
+        "intervalMine" => Ok(done(Action::Mine { blocks: 1, interval: 1, at: None })),
         "mine" if method == "evm_mine" => mining_one(first).map(|action| (action, Reading::Zero)),
         "mine" => mining(first, second).map(done),
         _ => return None,

@@ -112,7 +112,8 @@ fn accounts_change_at_once_and_without_a_block() {
     assert_eq!(is_enabled(&net.state), Ok(true));
     assert!(net.eth("web3_clientVersion", json!([])).as_str().is_some_and(|name| name.starts_with("anvil")));
     assert_eq!(done(&mut net, "hardhat_setBalance", json!([of, "0x56bc75e2d63100000"])), true);
-    assert_eq!(done(&mut net, "anvil_setNonce", json!([of, "0x7"])), true);
+    assert_eq!(done(&mut net, "anvil_setNonce", json!([of, "0x6"])), true);
+    assert_eq!(done(&mut net, "evm_setAccountNonce", json!([of, "0x7"])), true);
     assert_eq!(done(&mut net, "hardhat_setCode", json!([of, format!("0x{BLOCK}")])), true);
     assert_eq!(done(&mut net, "hardhat_setStorageAt", json!([of, "0x1", word(9).to_string()])), true);
     assert_eq!(number(&net), 0, "no block was made");
@@ -404,7 +405,27 @@ fn what_the_committee_decides_is_answered_honestly() {
         let error = ask(method, parameters).expect("it is known").expect_err("it cannot be");
         assert_eq!((error.code, error.message.is_empty()), (-32_000, false), "{method}");
     }
-    for method in ["hardhat_dropTransaction", "eth_call", "hardhat", "foo_mine", "evm_", "mine"] {
+    assert_eq!(ask("anvil_getIntervalMining", json!([])), Some(Ok(Request::Answer(Json::Null))));
+    assert_eq!(ask("hardhat_getStackTraceFailuresCount", json!([])), Some(Ok(Request::Answer(json!(0)))));
+    assert_eq!(ask("anvil_removeBlockTimestampInterval", json!([])), Some(Ok(Request::Answer(json!(false)))));
+    // What cannot be says why, and what there is instead.
+    let hash = json!([word(1).to_string()]);
+    for (method, parameters, instead) in [
+        ("hardhat_dropTransaction", &hash, "same nonce that pays more"),
+        ("anvil_dropTransaction", &hash, "same nonce that pays more"),
+        ("anvil_dropAllTransactions", &Json::Null, "same nonce that pays more"),
+        ("hardhat_setMinGasPrice", &hash, "hardhat_setNextBlockBaseFeePerGas"),
+        ("anvil_setBlockTimestampInterval", &hash, "evm_increaseTime"),
+        ("evm_setTime", &hash, "evm_setNextBlockTimestamp"),
+        ("anvil_autoImpersonateAccount", &hash, "hardhat_impersonateAccount"),
+        ("anvil_dumpState", &Json::Null, "evm_snapshot"),
+        ("anvil_reorg", &hash, "evm_revert"),
+    ] {
+        let error = ask(method, parameters.clone()).expect("it is known").expect_err("it cannot be");
+        assert!(error.message.starts_with(method) && error.message.contains(instead), "{}", error.message);
+        assert_eq!(error.code, -32_000);
+    }
+    for method in ["hardhat_dropEverything", "eth_call", "hardhat", "foo_mine", "evm_", "mine"] {
         assert_eq!(ask(method, json!([])), None, "{method}");
     }
 }

@@ -304,6 +304,43 @@ fn what_tools_ask_before_anything_else_is_answered() {
 }
 
 #[test]
+fn a_chain_says_of_itself_what_hardhat_and_anvil_say() {
+    let client = Client::new();
+    let block = client.ask("eth_getBlockByNumber", json!(["latest", false]));
+    let genesis = client.ask("eth_getBlockByNumber", json!(["earliest", false]));
+    let metadata = client.ask("hardhat_metadata", json!([]));
+    assert_eq!(client.ask("anvil_metadata", json!([])), metadata);
+    assert_eq!((&metadata["chainId"], &metadata["latestBlockNumber"]), (&json!(31_337), &json!(2)));
+    assert_eq!((&metadata["latestBlockHash"], &metadata["instanceId"]), (&block["hash"], &genesis["hash"]));
+    let info = client.ask("anvil_nodeInfo", json!([]));
+    assert_eq!((&info["currentBlockNumber"], &info["currentBlockHash"]), (&json!("0x2"), &block["hash"]));
+    assert_eq!(U256::from(info["currentBlockTimestamp"].as_u64().expect("it is one")), number(&block["timestamp"]));
+    let environment = &info["environment"];
+    assert_eq!((&environment["chainId"], &environment["baseFee"]), (&json!(31_337), &block["baseFeePerGas"]));
+    assert_eq!((&environment["gasLimit"], &environment["gasPrice"]), (&block["gasLimit"], &block["baseFeePerGas"]));
+    assert_eq!(info["forkConfig"]["forkUrl"], Json::Null);
+    assert_eq!(client.ask("eth_coinbase", json!([])), block["miner"]);
+    assert_eq!(client.ask("eth_networkId", json!([])), client.ask("net_version", json!([])));
+    assert_eq!(client.ask("eth_hashrate", json!([])), "0x0");
+    // The price of a blob is what a contract sees: BLOBBASEFEE, PUSH0, MSTORE, and the word is returned.
+    let code = json!({ nowhere(): { "code": "0x4a5f5260205ff3" } });
+    let seen = client.net.past("eth_call", json!([{ "to": nowhere() }, "latest", code])).expect("it returns");
+    assert_eq!(number(&client.ask("eth_blobBaseFee", json!([]))), number(&seen));
+    for (method, block) in [
+        ("eth_getRawTransactionByBlockNumberAndIndex", json!("0x2")),
+        ("eth_getRawTransactionByBlockHashAndIndex", block["hash"].clone()),
+    ] {
+        assert_eq!(client.ask(method, json!([block, "0x0"])), hex::encode_prefixed(&client.mint), "{method}");
+        assert_eq!(client.ask(method, json!([block, "0x1"])), Json::Null, "{method}");
+    }
+}
+
+/// An address at which nothing is.
+fn nowhere() -> String {
+    Address::repeat_byte(0x5f).to_string()
+}
+
+#[test]
 fn a_node_reads_the_logs_and_the_head_of_one_block_by_themselves() {
     use parallax_evm::eth::{LogFilter, header, logs_of};
     let client = Client::new();

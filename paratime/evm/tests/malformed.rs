@@ -40,6 +40,8 @@ fn methods(net: &mut Net) -> Vec<(&'static str, Json)> {
         ("eth_getBlockReceipts", json!(["0x1"])),
         ("eth_getTransactionByHash", json!([hash])),
         ("eth_getRawTransactionByHash", json!([hash])),
+        ("eth_getRawTransactionByBlockNumberAndIndex", json!(["0x1", "0x0"])),
+        ("eth_getRawTransactionByBlockHashAndIndex", json!([block, "0x0"])),
         ("eth_getTransactionReceipt", json!([hash])),
         ("eth_getLogs", json!([{ "fromBlock": "0x0", "address": [address], "topics": [null, [zero]] }])),
         ("debug_traceTransaction", json!([hash, { "tracer": "callTracer" }])),

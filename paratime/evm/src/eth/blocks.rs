@@ -45,6 +45,8 @@ impl Question<'_> {
             },
             "eth_getTransactionByHash" => transaction_by_hash(view, params, &hash()?)?,
             "eth_getRawTransactionByHash" => raw_transaction(view, &hash()?)?,
+            "eth_getRawTransactionByBlockNumberAndIndex" => self.raw_transaction_at(first()?)?,
+            "eth_getRawTransactionByBlockHashAndIndex" => self.raw_transaction_at(by_hash()?)?,
             "eth_getTransactionReceipt" => receipt_by_hash(view, params, &hash()?)?,
             "eth_getLogs" => self.logs()?,
             _ => return Ok(None),
@@ -55,6 +57,14 @@ impl Question<'_> {
         let index: u32 = number(self.parameter(1), "index")?.saturating_to();
         match block {
             Some(block) => transaction_json(self.newest, &self.params, &block, index),
+            None => Ok(Json::Null),
+        }
+    }
+
+    fn raw_transaction_at(&self, block: Option<BlockRecord>) -> Answer {
+        let index: u32 = number(self.parameter(1), "index")?.saturating_to();
+        match block {
+            Some(block) => raw_json(self.newest, block.header.number, index),
             None => Ok(Json::Null),
         }
     }
@@ -85,6 +95,10 @@ fn count(block: Option<BlockRecord>) -> Json {
 
 fn raw_transaction(view: &dyn StateView, hash: &B256) -> Answer {
     let Some((number, index)) = state::place(view, hash)? else { return Ok(Json::Null) };
+    raw_json(view, number, index)
+}
+
+fn raw_json(view: &dyn StateView, number: u64, index: u32) -> Answer {
     Ok(state::receipt(view, number, index)?.map_or(Json::Null, |r| json!(hex::encode_prefixed(r.transaction))))
 }
 

@@ -13,6 +13,7 @@
 //! root that consensus finalised for the round that the answer names. It is none of Ethereum's tries, and `storageHash`
 //! is zero, since slots are leaves of the same tree.
 
+mod about;
 mod blocks;
 mod calls;
 mod chain;
@@ -92,7 +93,8 @@ pub(crate) fn quantity(n: impl std::fmt::LowerHex) -> String {
 
 /// Whether a method is one of Ethereum's, for this module.
 pub fn is_method(method: &str) -> bool {
-    ["eth_", "net_", "web3_", "debug_"].iter().any(|prefix| method.starts_with(prefix))
+    let about = matches!(method, "hardhat_metadata" | "anvil_metadata" | "anvil_nodeInfo");
+    about || ["eth_", "net_", "web3_", "debug_"].iter().any(|prefix| method.starts_with(prefix))
 }
 
 /// Answers a method with what JSON-RPC puts under `result`.
@@ -135,7 +137,7 @@ impl<'a> Question<'a> {
     fn answer(&self, method: &str) -> Answer {
         match method {
             "eth_chainId" => Ok(json!(quantity(self.params.chain_id))),
-            "net_version" => Ok(json!(self.params.chain_id.to_string())),
+            "net_version" | "eth_networkId" => Ok(json!(self.params.chain_id.to_string())),
             "net_listening" => Ok(json!(true)),
             // Hardhat's helpers use developer methods only on clients whose names they know.
             "web3_clientVersion" if self.params.developer => Ok(json!(format!("anvil-compatible {CLIENT}"))),
@@ -148,6 +150,13 @@ impl<'a> Question<'a> {
             "eth_blockNumber" => Ok(json!(quantity(state::head(self.newest)?.header.number))),
             "eth_gasPrice" => Ok(json!(quantity(self.params.base_fee))),
             "eth_maxPriorityFeePerGas" => Ok(json!("0x0")),
+            // There are no blobs; this is what the opcode gives.
+            "eth_blobBaseFee" => Ok(json!("0x1")),
+            "eth_coinbase" => Ok(json!(Address::from(self.params.fee_recipient.0).to_string())),
+            // Nothing is mined by work.
+            "eth_hashrate" => Ok(json!("0x0")),
+            "hardhat_metadata" | "anvil_metadata" => self.metadata(),
+            "anvil_nodeInfo" => self.node_info(),
             "eth_getBalance" | "eth_getTransactionCount" | "eth_getCode" | "eth_getStorageAt" | "eth_getProof" => {
                 self.account(method)
             }
