@@ -8,7 +8,7 @@ use jsonrpsee::http_client::{HttpClient, HttpClientBuilder};
 use jsonrpsee::rpc_params;
 use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
 use parallax_consensus_app::tx::Role;
-use parallax_evm::params::DEVELOPMENT_ACCOUNTS;
+use parallax_evm::params::{CREATE2_DEPLOYER, DEVELOPMENT_ACCOUNTS};
 use parallax_evm_client::Wallet;
 use parallax_evm_client::transaction::{Fee, Unsigned};
 use parallax_localnet::Plan;
@@ -107,6 +107,7 @@ fn ethereums_tools_find_a_node_whose_contracts_compute_on_ciphertexts_and_that_b
         let socket = chain.web_socket().await;
         plain_transfer(&chain, &socket).await;
         encrypted_operation(&chain, &socket, &plan).await;
+        sent_again_after_going_back(&chain).await;
         malformed_requests(&chain).await;
         many_subscriptions(&chain, &socket).await;
         for node in plan.nodes.iter().filter(|n| n.role == Role::Compute) {
@@ -125,6 +126,15 @@ async fn first_questions(chain: &Chain) {
     let balance = chain.ask("eth_getBalance", rpc_params![DEVELOPMENT_ACCOUNTS[9], "latest"]).await;
     assert_eq!(balance, json!("0x21e19e0c9bab2400000"));
     assert_eq!(chain.ask("hardhat_metadata", rpc_params![]).await["chainId"], json!(CHAIN));
+    assert_eq!(chain.ask("anvil_nodeInfo", rpc_params![]).await["environment"]["chainId"], json!(CHAIN));
+    let none = json!({ "pending": "0x0", "queued": "0x0" });
+    assert_eq!(chain.ask("txpool_status", rpc_params![]).await, none);
+    assert_eq!(chain.ask("eth_pendingTransactions", rpc_params![]).await, json!([]));
+    let (code, message) = chain.refusal("hardhat_dropTransaction", rpc_params![format!("0x{:064x}", 1)]).await;
+    assert!(code == -32_000 && message.contains("same nonce that pays more"), "{message}");
+    // Foundry's scripts deploy through it.
+    let proxy = chain.ask("eth_getCode", rpc_params![CREATE2_DEPLOYER, "latest"]).await;
+    assert!(proxy.as_str().unwrap().len() > 2, "{proxy}");
 }
 
 async fn plain_transfer(chain: &Chain, socket: &WsClient) {
@@ -162,12 +172,39 @@ async fn plain_transfer(chain: &Chain, socket: &WsClient) {
     assert!(message.starts_with("already known"), "{message}");
     let found = chain.ask("eth_getTransactionByHash", rpc_params![&waiting]).await;
     assert_eq!((&found["blockNumber"], &found["nonce"]), (&Json::Null, &json!("0x2")), "{found}");
+    let pool = chain.ask("txpool_status", rpc_params![]).await;
+    assert_eq!(pool, json!({ "pending": "0x0", "queued": "0x1" }));
+    assert_eq!(chain.ask("eth_pendingTransactions", rpc_params![]).await, json!([found]));
     let count = chain.ask("eth_getTransactionCount", rpc_params![account(0), "pending"]).await;
     assert_eq!(count, json!("0x1"));
     let closing = chain.ask("eth_sendRawTransaction", rpc_params![hexadecimal(&transfer(&key, 1, to, 5))]).await;
     assert_eq!(chain.receipt(0, &closing).await["status"], json!("0x1"));
     assert_eq!(chain.receipt(0, &waiting).await["status"], json!("0x1"));
     heads.unsubscribe().await.unwrap();
+}
+
+/// What a fixture of a test suite does: it goes back to a snapshot, and the next test sends the very same bytes.
+async fn sent_again_after_going_back(chain: &Chain) {
+    let other = WsClientBuilder::default().build(chain.urls[1].replace("http", "ws")).await.unwrap();
+    let mut arrivals: Subscription<Json> =
+        other.subscribe("eth_subscribe", rpc_params!["newPendingTransactions"], "eth_unsubscribe").await.unwrap();
+    let to = Address::repeat_byte(0x55);
+    let raw = hexadecimal(&transfer(&Wallet::development(5).unwrap(), 0, to, 7));
+    let mut blocks = Vec::new();
+    for _ in 0..2 {
+        let snapshot = chain.ask("evm_snapshot", rpc_params![]).await;
+        let hash = chain.ask("eth_sendRawTransaction", rpc_params![&raw]).await;
+        // The node that it was sent to shares it with the others each time.
+        let told = async { while arrivals.next().await.unwrap().unwrap() != hash {} };
+        tokio::time::timeout(PATIENCE, told).await.expect("the other node hears of it");
+        let receipt = chain.receipt(0, &hash).await;
+        assert_eq!(receipt["status"], json!("0x1"), "{receipt}");
+        blocks.push(receipt["blockNumber"].clone());
+        assert_eq!(chain.ask("evm_revert", rpc_params![snapshot]).await, json!(true));
+        let gone = chain.ask("eth_getTransactionReceipt", rpc_params![&hash]).await;
+        assert_eq!(gone, Json::Null, "the snapshot was before it");
+    }
+    assert_eq!(blocks[0], blocks[1]);
 }
 
 /// A contract's encrypted balance rises by a number, which costs some hundred bootstraps at each replica.

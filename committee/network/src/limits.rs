@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Largest consensus transaction on its topic, in bytes.
 pub const MAX_CONSENSUS_TX_MESSAGE: usize = MAX_TX_BYTES;
-/// Largest ParaTime transaction on its topic, in bytes.
-pub const MAX_PARATIME_TX_MESSAGE: usize = MAX_PARATIME_TX_BYTES;
+/// Largest ParaTime transaction on its topic, in bytes: a round and a length stand beside it.
+pub const MAX_PARATIME_TX_MESSAGE: usize = MAX_PARATIME_TX_BYTES + 12;
 /// Largest proposal on its topic, in bytes: a full batch names 256 digests, 8 KiB.
 pub const MAX_PROPOSAL_MESSAGE: usize = 32 * 1024;
 /// What gossip adds to a message: topic name, framing, control messages.

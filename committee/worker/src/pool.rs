@@ -27,7 +27,8 @@ struct Entry {
 /// What waits of one sender.
 #[derive(Default)]
 struct Sender {
-    /// The account's nonce in the newest state that is known here; it never falls.
+    /// The account's nonce in the newest state that is known here. Between two rounds it never falls: a check may have
+    /// begun on an older state.
     next: u64,
     waiting: BTreeMap<u64, Entry>,
 }
@@ -183,8 +184,9 @@ impl ParaTimePool {
             match info {
                 None => self.remove([digest]),
                 Some(info) => {
+                    // Lower than before where a developer has gone back to a snapshot.
                     if let Some(sender) = self.senders.get_mut(&info.sender) {
-                        sender.next = sender.next.max(info.next);
+                        sender.next = info.next;
                     }
                 }
             }
@@ -347,6 +349,23 @@ mod tests {
         let (info, bytes) = tx(1, 4, 5);
         pool.insert(&info, bytes).unwrap();
         assert_eq!(order(&pool), [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_round_that_takes_an_account_back_lets_its_earlier_nonces_be_sent_again() {
+        let mut pool = ParaTimePool::default();
+        let at = |nonce: u64, next: u64| {
+            let (info, bytes) = tx(1, nonce, 5);
+            (TxInfo { next, ..info }, bytes)
+        };
+        // The account was at 4, and what waits has a gap before it.
+        let (info, bytes) = at(6, 4);
+        pool.insert(&info, bytes).unwrap();
+        let waiting = pool.all();
+        pool.recheck(waiting.iter().map(|(digest, _)| (digest, Some(at(6, 2).0))));
+        let (info, bytes) = at(2, 2);
+        pool.insert(&info, bytes).unwrap();
+        assert_eq!(order(&pool), [(1, 2)]);
     }
 
     #[test]

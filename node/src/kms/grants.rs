@@ -5,10 +5,11 @@ use super::Counters;
 use super::desk::Desk;
 use super::follower::{Follower, PATIENCE};
 use super::pace::{Nonces, Waits};
+use crate::paratime::gossip;
 use eyre::{Result, bail, eyre};
 use parallax_kms::{AuditRecord, KeyManager, Refusal};
 use parallax_network::{PeerId, Request, Response, Topic};
-use parallax_primitives::{Address, ChainContext, Digest, Nonce, ParaTimeId, SecretKey};
+use parallax_primitives::{Address, ChainContext, Digest, Nonce, ParaTimeId, Round, SecretKey};
 use parallax_runtime::access;
 use parallax_runtime::decryption::{SignedAnswer, SignedPermit};
 use parallax_scheduler as scheduler;
@@ -165,7 +166,9 @@ impl GrantService {
         };
         let call = scheduler::Call::DeliverAnswer { answers: vec![answer] };
         let body = scheduler::TxBody { chain: self.chain, paratime: self.paratime, nonce, gas_price, call };
-        self.follower.network.publish(Topic::ParaTimeTx(self.paratime), body.sign(&self.key)).await?;
+        // A key manager applies no rounds, so nobody has to wait for one.
+        let message = gossip::message(Round::ZERO, &body.sign(&self.key));
+        self.follower.network.publish(Topic::ParaTimeTx(self.paratime), message).await?;
         Ok(())
     }
 

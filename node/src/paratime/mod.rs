@@ -1,5 +1,6 @@
 //! The ParaTimes that this node executes: state, pool, backend and worker of each.
 
+pub(crate) mod gossip;
 mod seams;
 
 pub use parallax_worker::pool;
@@ -123,7 +124,10 @@ impl ParaTimeHost {
         let full = |_| NotAdmitted::Busy("too much waits for verification on this node; try again later");
         let digest = admitted.await.map_err(full)?.map_err(NotAdmitted::Refused)?;
         self.poke();
-        if let Err(error) = self.peers.network.publish(Topic::ParaTimeTx(self.id), bytes).await {
+        // That of the state on which it was admitted, or of a later one.
+        let round = self.results.applied().map_err(|e| NotAdmitted::Failed(e.to_string()))?.unwrap_or(Round::ZERO);
+        let message = gossip::message(round, &bytes);
+        if let Err(error) = self.peers.network.publish(Topic::ParaTimeTx(self.id), message).await {
             tracing::warn!(%error, tx = %digest, "paratime.tx.not_gossiped");
         }
         Ok(digest)
@@ -374,7 +378,7 @@ pub async fn start(
     let relay = (fault == Some(FaultKind::TamperRelay)).then(|| TamperRelay::new(parts.network.clone(), id));
     tasks.spawn(name("statements"), statements(handle.clone(), parts.submitter.heard(), id));
     tasks.spawn(name("proposals"), proposals(handle, parts.network.clone(), chain.clone(), id, relay));
-    tasks.spawn(name("transactions"), transactions(Arc::clone(&host), parts.network.clone()));
+    tasks.spawn(name("transactions"), gossip::transactions(Arc::clone(&host), parts.network.clone()));
     tasks.spawn(name("worker"), async move { Ok(worker.run().await?) });
     Ok(host)
 }
@@ -472,25 +476,6 @@ async fn proposals(
             Ok(Judgement::Reject) => message.verdict.reject(),
             Err(error) => {
                 tracing::error!(%error, "paratime.proposal.unreadable_state");
-                message.verdict.ignore();
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Transactions that peers gossip. Proofs were verified where they were submitted and are verified again by execution.
-async fn transactions(host: Arc<ParaTimeHost>, network: Handle) -> Result<()> {
-    let mut incoming = network.subscribe(Topic::ParaTimeTx(host.id)).await?;
-    while let Some(message) = incoming.recv().await {
-        match host.pool.submit(message.bytes, None) {
-            Ok(_) => {
-                message.verdict.accept();
-                host.poke();
-            }
-            // This node's state may be behind or ahead of the sender's: nobody is blamed.
-            Err(error) => {
-                tracing::debug!(%error, "paratime.tx.not_taken");
                 message.verdict.ignore();
             }
         }
