@@ -1,11 +1,13 @@
 //! The methods by name, and who answers each.
 
 use super::chain::EvmChain;
-use super::{Answer, Service, failed, invalid, limits, refused};
+use super::connection::Backlog;
+use super::{Answer, Service, failed, invalid, limits, overloaded, refused};
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use parallax_evm::eth::{self, Chain as _};
 use revm::primitives::B256;
+use serde_json::value::to_raw_value;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -99,10 +101,16 @@ pub(super) fn module(service: Arc<Service>) -> eyre::Result<RpcModule<Service>> 
     let mut module = RpcModule::from_arc(service);
     let questions = QUESTIONS.into_iter().chain(FILTERS).chain(SIGNING);
     for method in questions.chain(["eth_accounts", "net_peerCount", PENDING, POOL]) {
-        module.register_async_method(method, move |params, service, _| async move {
+        module.register_async_method(method, move |params, service, extensions| async move {
             let _place = service.place().map_err(on_wire)?;
             let parameters = parameters(&params).map_err(on_wire)?;
-            reading(service, move |service| service.answer(method, &parameters)).await.map_err(on_wire)
+            let backlog = Backlog::of(&extensions);
+            let answer = reading(service, move |service| {
+                // Now that it is its turn, and not when it came: others of this client were worked on meanwhile.
+                backlog.map_or(Ok(()), |backlog| backlog.room())?;
+                to_raw_value(&service.answer(method, &parameters)?).map_err(failed)
+            });
+            answer.await.map_err(on_wire)
         })?;
     }
     for method in ["eth_sendRawTransaction", "eth_sendTransaction"].into_iter().chain(super::developer::METHODS) {
@@ -138,11 +146,9 @@ pub(super) async fn reading<T: Send + 'static>(
 impl Service {
     /// A place for a question, until it is answered.
     fn place(&self) -> Result<OwnedSemaphorePermit, eth::Error> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let message =
-                format!("limit exceeded: {} questions wait on this node; ask again later", limits::MAX_WAITING);
-            eth::Error { code: -32_005, message, data: None }
-        })
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| overloaded(&format!("{} questions wait on this node; ask again later", limits::MAX_WAITING)))
     }
 
     fn answer(&self, method: &str, parameters: &Json) -> Answer {

@@ -7,11 +7,12 @@
 //! (`heads`), on a localnet the development accounts (`accounts`) and the methods by which developers turn the
 //! chain's clock and balances (`developer`), and headers that let pages in browsers ask (`cors`).
 //!
-//! Every client is bounded: the size of requests and answers, batches, connections, subscriptions, filters, and how many
-//! questions are worked on at once (`limits`). Logs name methods and errors of this node, never parameters.
+//! Every client is bounded: the size of requests and answers, batches, connections, subscriptions, filters, how many
+//! questions are worked on at once (`limits`), and what waits for one that does not read (`connection`). Logs name methods and errors of this node, never parameters.
 
 mod accounts;
 mod chain;
+mod connection;
 mod cors;
 mod developer;
 mod filters;
@@ -25,15 +26,17 @@ use crate::error::Refused;
 use crate::paratime::ParaTimeHost;
 use crate::run::Tasks;
 use accounts::Accounts;
+use connection::Unread;
 use eyre::{Result, WrapErr as _, bail, eyre};
 use filters::Filters;
 use heads::Heads;
-use jsonrpsee::server::{BatchRequestConfig, PingConfig, ServerBuilder, ServerConfig, ServerHandle};
+use jsonrpsee::server::{BatchRequestConfig, PingConfig, ServerConfig, ServerHandle};
 use parallax_evm::eth;
 use parallax_genesis::config::EthereumConfig;
 use pending::Pending;
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// What clients may ask for.
@@ -56,9 +59,14 @@ pub mod limits {
     pub const MAX_SUBSCRIPTIONS: usize = 4_096;
     /// Messages that wait for one connection; a client that does not read holds up its own subscriptions alone.
     pub const MAX_WAITING_MESSAGES: u32 = 1_024;
+    /// Bytes of answers and notifications that a client has not read, from which on it gets no further ones.
+    pub const MAX_UNREAD_BYTES: usize = 64 * 1024 * 1024;
+    /// The same for all clients together, whose questions are all refused then. What is worked on at that moment comes on
+    /// top: [`MAX_AT_ONCE`] answers.
+    pub const MAX_ALL_UNREAD_BYTES: usize = 512 * 1024 * 1024;
     /// Blocks and transactions that a subscription may be behind before it is ended.
     pub const MAX_BEHIND: usize = 256;
-    /// How long a client that does not read is waited for before its subscription is ended.
+    /// How long a client that does not read is waited for before its subscription, or its connection, is ended.
     pub const PATIENCE: Duration = Duration::from_secs(30);
     /// Most filters that are open at once.
     pub const MAX_FILTERS: usize = 1_024;
@@ -99,6 +107,11 @@ fn refused(message: impl Into<String>) -> eth::Error {
 /// Parameters that are none.
 fn invalid(message: impl Into<String>) -> eth::Error {
     eth::Error { code: -32_602, message: message.into(), data: None }
+}
+
+/// More than a client, or all of them, may have at once.
+fn overloaded(text: &str) -> eth::Error {
+    eth::Error { code: -32_005, message: format!("limit exceeded: {text}"), data: None }
 }
 
 /// A failure of this node: its cause is in the log alone.
@@ -148,8 +161,7 @@ pub async fn serve(
         .set_id_provider(subscriptions::Ids)
         .build();
     let listen = config.listen;
-    let server = ServerBuilder::with_config(settings).set_http_middleware(cors::layer());
-    let server = server.build(listen).await.map_err(|e| {
+    let listener = TcpListener::bind(listen).await.map_err(|e| {
         let text = format!(
             "the Ethereum RPC server cannot listen on {listen}: {e}; stop what uses the port, or change \
              ethereum.listen in config.json"
@@ -160,5 +172,5 @@ pub async fn serve(
     subscriptions::register(&mut module)?;
     tasks.spawn("blocks for Ethereum's RPC", heads::follow(Arc::clone(&service)));
     tasks.spawn("transactions for Ethereum's RPC", pending::follow(service));
-    Ok(server.start(module))
+    Ok(connection::serve(listener, settings, module, Unread::default(), limits::PATIENCE))
 }

@@ -2,6 +2,7 @@
 //! up with ends it, and no one else.
 
 use super::chain::EvmChain;
+use super::connection::{Backlog, framed};
 use super::heads::Head;
 use super::{Service, failed, invalid, limits, methods, refused};
 use jsonrpsee::core::SubscriptionError;
@@ -50,7 +51,7 @@ async fn subscribe(
     params: Params<'static>,
     pending: PendingSubscriptionSink,
     service: Arc<Service>,
-    _: Extensions,
+    extensions: Extensions,
 ) -> Result<(), SubscriptionError> {
     let (what, permit) = match begin(&service, &params) {
         Ok(begun) => begun,
@@ -61,7 +62,8 @@ async fn subscribe(
     };
     // The client has gone.
     let Ok(sink) = pending.accept().await else { return Ok(()) };
-    let told = tell(&service, &sink, what).await;
+    let client = Client { sink, backlog: Backlog::of(&extensions) };
+    let told = tell(&service, &client, what).await;
     drop(permit);
     told.map_err(|reason| SubscriptionError::from(reason.message))
 }
@@ -97,56 +99,76 @@ fn behind(missed: u64) -> eth::Error {
     refused(format!("the client is more than {missed} messages behind; subscribe again and read faster"))
 }
 
-/// Sends; `false` if the client has gone. One that does not read for long is given up.
-async fn send(sink: &SubscriptionSink, message: Box<RawValue>) -> Result<bool, eth::Error> {
-    use jsonrpsee::core::server::SendTimeoutError;
-    match sink.send_timeout(message, limits::PATIENCE).await {
-        Ok(()) => Ok(true),
-        Err(SendTimeoutError::Closed(_)) => Ok(false),
-        Err(SendTimeoutError::Timeout(_)) => Err(behind(u64::from(limits::MAX_WAITING_MESSAGES))),
+/// What stands around the payload of a notification.
+const ENVELOPE: &str = r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0x00000000000000000000000000000000","result":}}"#;
+
+/// Who is told.
+struct Client {
+    sink: SubscriptionSink,
+    backlog: Option<Arc<Backlog>>,
+}
+
+impl Client {
+    /// Sends; `false` if the client has gone. One that does not read for long, or has much unread, is given up.
+    async fn send(&self, message: Box<RawValue>) -> Result<bool, eth::Error> {
+        use jsonrpsee::core::server::SendTimeoutError;
+        let bytes = framed(message.get().len().saturating_add(ENVELOPE.len()));
+        if let Some(backlog) = &self.backlog {
+            backlog.room()?;
+            backlog.add(bytes);
+        }
+        let sent = self.sink.send_timeout(message, limits::PATIENCE).await;
+        if let (Err(_), Some(backlog)) = (&sent, &self.backlog) {
+            backlog.remove(bytes);
+        }
+        match sent {
+            Ok(()) => Ok(true),
+            Err(SendTimeoutError::Closed(_)) => Ok(false),
+            Err(SendTimeoutError::Timeout(_)) => Err(behind(u64::from(limits::MAX_WAITING_MESSAGES))),
+        }
+    }
+
+    async fn next<T: Clone>(&self, from: &mut broadcast::Receiver<T>) -> Result<Option<T>, eth::Error> {
+        tokio::select! {
+            () = self.sink.closed() => Ok(None),
+            received = from.recv() => match received {
+                Ok(value) => Ok(Some(value)),
+                // The node ends.
+                Err(RecvError::Closed) => Ok(None),
+                Err(RecvError::Lagged(missed)) => Err(behind(missed)),
+            },
+        }
     }
 }
 
-async fn next<T: Clone>(sink: &SubscriptionSink, from: &mut broadcast::Receiver<T>) -> Result<Option<T>, eth::Error> {
-    tokio::select! {
-        () = sink.closed() => Ok(None),
-        received = from.recv() => match received {
-            Ok(value) => Ok(Some(value)),
-            // The node ends.
-            Err(RecvError::Closed) => Ok(None),
-            Err(RecvError::Lagged(missed)) => Err(behind(missed)),
-        },
-    }
-}
-
-async fn tell(service: &Service, sink: &SubscriptionSink, what: What) -> Result<(), eth::Error> {
+async fn tell(service: &Service, client: &Client, what: What) -> Result<(), eth::Error> {
     match what {
         What::Heads(mut heads) => {
-            while let Some(head) = next(sink, &mut heads).await? {
-                if !send(sink, head.header.clone()).await? {
+            while let Some(head) = client.next(&mut heads).await? {
+                if !client.send(head.header.clone()).await? {
                     return Ok(());
                 }
             }
         }
         What::Logs(mut heads, filter) => {
-            while let Some(head) = next(sink, &mut heads).await? {
+            while let Some(head) = client.next(&mut heads).await? {
                 for log in if head.has_logs { logs(service, &head, &filter)? } else { Vec::new() } {
-                    if !send(sink, to_raw_value(&log).map_err(failed)?).await? {
+                    if !client.send(to_raw_value(&log).map_err(failed)?).await? {
                         return Ok(());
                     }
                 }
             }
         }
         What::Transactions(mut arrivals) => {
-            while let Some(hash) = next(sink, &mut arrivals).await? {
-                if !send(sink, to_raw_value(&hash.to_string()).map_err(failed)?).await? {
+            while let Some(hash) = client.next(&mut arrivals).await? {
+                if !client.send(to_raw_value(&hash.to_string()).map_err(failed)?).await? {
                     return Ok(());
                 }
             }
         }
         What::Syncing => {
-            if send(sink, to_raw_value(&false).map_err(failed)?).await? {
-                sink.closed().await;
+            if client.send(to_raw_value(&false).map_err(failed)?).await? {
+                client.sink.closed().await;
             }
         }
     }
