@@ -21,9 +21,7 @@ use crate::state;
 use crate::transaction::Transaction;
 use parallax_primitives::limits::{MAX_BATCH_TXS, MAX_VALUE_BYTES};
 use parallax_primitives::message::OutMessage;
-use parallax_primitives::{
-    ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round as Number, encode,
-};
+use parallax_primitives::{ChainContext, Digest, Epoch, Gas, Height, KeyId, ParaTimeId, Round as Number, encode};
 use parallax_runtime::paratime::tx_digest;
 use parallax_runtime::{Abort, Evaluator, FheBackend, Program, RoundContext, TxError, TxResult, gas, outbox};
 use parallax_state::{Changes, Overlay, StateError, StateView};
@@ -502,7 +500,9 @@ fn work_of(
     key_of: impl Fn(&B256) -> Result<Option<KeyId>, StateError>,
 ) -> Result<Result<Option<Work>, String>, Abort> {
     let mut known: BTreeMap<B256, KeyId> = BTreeMap::new();
-    for handle in request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept.iter().copied()) {
+    for handle in
+        request.operations.iter().flat_map(|o| o.reads().chain([o.result])).chain(request.kept.iter().copied())
+    {
         if !known.contains_key(&handle) {
             known.extend(key_of(&handle)?.map(|key| (handle, key)));
         }
