@@ -12,7 +12,8 @@
 //!
 //! - *round*: all of `EvmParaTime::execute`, from the transaction's bytes to the changes of the state.
 //! - *evaluation*: what of it is spent in the backend, and of that, *around*: decoding, re-randomisation, digests and
-//!   encoding, measured as a program with the same inputs and outputs and no operation.
+//!   encoding, measured as a program with the same inputs and outputs and no operation. *Re-randomisation alone* is that
+//!   of so many blocks by tfhe's own interface.
 //! - *tfhe*: the same operations on ciphertexts of the same sizes by tfhe's own integer API, one after the other, in a
 //!   rayon pool of so many threads.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, dead_code, unreachable_pub)]
@@ -83,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("\none transfer, {count} thread(s)");
         let one = chain.transfers(1);
         let (mut rounds, mut evaluated, mut bare, mut around) = (vec![], vec![], vec![], vec![]);
+        let mut rerandomized = vec![];
         let mut what = None;
         for _ in 0..repeat {
             let measured = chain.measure(&one)?;
@@ -90,6 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (key, program, inputs) = calls.first().ok_or("the round evaluated nothing")?;
             around.push(chain.around(*key, program, inputs)?);
             bare.push(direct.run(program, *count)?);
+            rerandomized.push(direct.rerandomize(program)?);
             rounds.push(measured.round);
             evaluated.push(measured.evaluated);
             what = Some((operations(program), program.pbs()));
@@ -101,6 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         row("  round", round);
         row("    of it evaluation", evaluated);
         row("      of it around the operations, re-randomisation included", around);
+        row("        re-randomisation alone", median(rerandomized));
         row("  tfhe, the same operations", bare);
         println!(
             "  overhead of the round over tfhe: {:+.1} % of core-seconds, {:+.1} % of latency",

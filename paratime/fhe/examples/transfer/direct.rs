@@ -5,12 +5,16 @@ use parallax_runtime::{IntegerOp, Op, Operand, Program, ValueId};
 use std::collections::BTreeSet;
 use std::error::Error;
 use tfhe::integer::prelude::ServerKeyDefaultCMux;
-use tfhe::integer::{IntegerRadixCiphertext, RadixCiphertext, RadixClientKey, ServerKey, gen_keys_radix};
+use tfhe::integer::{ClientKey, IntegerRadixCiphertext, RadixCiphertext, RadixClientKey, ServerKey, gen_keys_radix};
+use tfhe::shortint::CompactPublicKey;
+use tfhe::shortint::ciphertext::ReRandomizationContext;
 use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
 
 pub(crate) struct Direct {
     client: RadixClientKey,
     server: ServerKey,
+    /// What encrypts the zeros that are added to inputs.
+    zeros: CompactPublicKey,
 }
 
 /// An operation with its operands ready.
@@ -23,7 +27,32 @@ enum Ready {
 impl Direct {
     pub(crate) fn new() -> Self {
         let (client, server) = gen_keys_radix(V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128, 32);
-        Self { client, server }
+        let integers: &ClientKey = client.as_ref();
+        let blocks: &tfhe::shortint::ClientKey = integers.as_ref();
+        let zeros = CompactPublicKey::new(blocks);
+        Self { client, server, zeros }
+    }
+
+    /// What the re-randomisation of a program's inputs takes, and nothing else: as the backend does it, but under keys of
+    /// tfhe's own, one input after the other.
+    pub(crate) fn rerandomize(&self, program: &Program) -> Result<Spent, Box<dyn Error>> {
+        let mut seeds = ReRandomizationContext::new(*b"transfer", *b"measured").finalize();
+        let mut inputs: Vec<_> = program
+            .inputs()
+            .iter()
+            .map(|kind| {
+                let mut blocks = self.client.encrypt(0x0123_4567_89ab_cdefu64).into_blocks();
+                blocks.truncate(usize::from(kind.blocks()));
+                (blocks, seeds.next_seed())
+            })
+            .collect();
+        let (done, spent) = timed(|| {
+            inputs
+                .drain(..)
+                .try_for_each(|(mut blocks, seed)| self.zeros.re_randomize_ciphertexts(&mut blocks, None, seed))
+        });
+        done?;
+        Ok(spent)
     }
 
     /// A ciphertext of so many blocks; a trivial one where the program has a constant.
