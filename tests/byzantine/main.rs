@@ -1,9 +1,10 @@
 //! Byzantine scenarios on real processes: every row of a table starts a localnet with dishonest, dead or cut-off nodes,
 //! gives it work, and says what must come of it.
 //!
-//! A row is data ([`rows`]); one driver ([`run`]) carries it out, reads the chain ([`observe`]), executes the finalised
-//! batches again ([`replay`]), and compares. Most rows move tokens inside the scheduling ParaTime, which takes no
-//! bootstrap, so a round takes as long as its blocks; the few that need ciphertexts evaluate one report.
+//! A row is data ([`rows`]); one driver ([`run`]) carries it out with the clients of the row's ParaTime ([`work`]), reads
+//! the chain ([`observe`]), executes the finalised batches again ([`replay`]), and compares. Most rows move tokens inside
+//! a ParaTime, which takes no bootstrap, so a round takes as long as its blocks; the few that need ciphertexts have one
+//! report evaluated by the scheduler, or one amount minted in the EVM.
 //!
 //! ```text
 //! scripts/byzantine                 every row, one after another, and the table
@@ -21,6 +22,7 @@ mod observe;
 mod replay;
 mod rows;
 mod run;
+mod work;
 
 use rows::{ROWS, Row};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! An honest execution of what was finalised, from genesis, in this process: its roots must be those of the chain.
 
 use crate::observe::asked;
+use crate::work::Executed;
 use eyre::{Result, ensure, eyre};
 use parallax_clear::ClearBackend;
 use parallax_consensus_app::block::Header;
@@ -9,10 +10,8 @@ use parallax_memory_store::MemoryStore;
 use parallax_primitives::{Digest, Epoch, Height, KeyId, ParaTimeId, Round};
 use parallax_rounds::{BlockKind, ParaTimeBlock};
 use parallax_rpc::{Client, ConsensusApiClient, ParaTimeApiClient};
-use parallax_runtime::{ParaTime as _, RoundContext};
-use parallax_scheduler::Scheduler;
+use parallax_runtime::RoundContext;
 use parallax_state::{Changes, Database, Namespace};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The blocks of all rounds that have ended, genesis first.
@@ -24,9 +23,6 @@ pub(crate) async fn chain(rpc: &Client, id: ParaTimeId) -> Result<Vec<ParaTimeBl
     }
     Ok(blocks)
 }
-
-/// Where a transaction was executed: its round, its place in the batch, and its bytes.
-pub(crate) type Executed = BTreeMap<(Round, u32), Vec<u8>>;
 
 /// Executes the finalised batches of a ParaTime that has seen no ciphertext, and compares the root after each.
 pub(crate) async fn agrees(
@@ -40,10 +36,10 @@ pub(crate) async fn agrees(
     let descriptor = genesis.consensus.paratimes.iter().find(|p| p.id == id);
     let (parameters, descriptor) = parameters.zip(descriptor).ok_or_else(|| eyre!("no ParaTime {id} in genesis"))?;
     let key = KeyId(descriptor.key_set.0);
-    let (scheduler, backend) = (Scheduler::new(id), ClearBackend::new(vec![key]));
+    let (program, backend) = (parallax_node::paratime::program(&descriptor.kind, id)?, ClearBackend::new(vec![key]));
     let database = Database::open(Arc::new(MemoryStore::new()))?;
     let tree = database.tree(Namespace::ParaTime(id));
-    let init = scheduler.init_genesis(&parameters).map_err(|e| eyre!(e))?;
+    let init = program.init_genesis(&parameters).map_err(|e| eyre!(e))?;
     tree.commit(tree.prepare(0, &init)?, Default::default())?;
     let epoch_blocks = genesis.consensus.parameters.epoch_blocks.max(1);
     let (mut epoch, mut accepted, mut last) = (Epoch(0), Height(0), Round::ZERO);
@@ -60,7 +56,7 @@ pub(crate) async fn agrees(
                 round,
                 previous_hash: before.hash(),
                 epoch,
-                // Candidates are sampled with it; no job is among the transactions.
+                // The scheduler samples candidates with it; no job is among the transactions. The EVM has no use for it.
                 beacon: Digest::ZERO,
                 height: accepted,
                 anchor: header.hash(),
@@ -72,7 +68,7 @@ pub(crate) async fn agrees(
             let batch: Vec<Vec<u8>> =
                 executed.range((round, 0)..=(round, u32::MAX)).map(|(_, tx)| tx.clone()).collect();
             let view = tree.snapshot(before.round.0)?;
-            let execution = scheduler.execute(&view, &context, &batch, &backend, &|| false)?;
+            let execution = program.execute(&view, &context, &batch, &backend, &|| false)?;
             ensure!(execution.io_root() == block.io_root, "round {round}: an honest execution has other results");
             changes = execution.changes;
             accepted = block.height;

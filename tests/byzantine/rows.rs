@@ -4,8 +4,11 @@
 //! `compute-2` where there are three: `rank(i, r) = (r + i) mod W`. Rounds begin only with work, so the first transfer is
 //! round 1. A fault that is bound to round 1 therefore makes its node the scheduler, or another worker, by its number.
 
-/// The sizes of a row's network. The block interval is that of `run`.
+use parallax_localnet::ParaTimeKind;
+
+/// What a row's network runs, and its sizes. The block interval is that of `run`.
 pub(crate) struct Shape {
+    pub(crate) paratime: ParaTimeKind,
     pub(crate) validators: u16,
     pub(crate) workers: u16,
     pub(crate) backups: u16,
@@ -26,6 +29,7 @@ pub(crate) struct Shape {
 
 /// Two workers, one backup: the smallest committee that can decide a dispute.
 const SMALL: Shape = Shape {
+    paratime: ParaTimeKind::Scheduler,
     validators: 1,
     workers: 2,
     backups: 1,
@@ -49,6 +53,11 @@ const LATE: Shape = Shape { workers: 3, stragglers: 1, ..SMALL };
 /// One node waits for a seat that becomes free.
 const SPARE: Shape = Shape { spare: 1, ..SMALL };
 
+/// The confidential EVM.
+const EVM: Shape = Shape { paratime: ParaTimeKind::Evm, ..SMALL };
+/// The same with two workers and three backups who have time for FHE work.
+const EVM_WIDE: Shape = Shape { paratime: ParaTimeKind::Evm, backups: 3, ..SLOW };
+
 /// What a row does, in order.
 #[derive(Clone, Copy)]
 pub(crate) enum Step {
@@ -56,8 +65,9 @@ pub(crate) enum Step {
     Transfer(u32),
     /// A transfer that is submitted and not waited for; what waits is waited for by the next [`Step::Transfer`].
     Submit,
-    /// A host registers and sends one encrypted report: the row's FHE work.
-    Report,
+    /// The row's FHE work: with the scheduler a host registers and sends one encrypted report, each in a round of its
+    /// own; in the EVM a token is deployed, an encrypted amount brought in, and minted, which are three rounds.
+    Encrypted,
     /// Transfers until an epoch has ended.
     NextEpoch,
     /// Waits until an event like this has been seen.
@@ -96,8 +106,8 @@ pub(crate) struct Row {
     pub(crate) logs: &'static [(&'static str, &'static str)],
     /// Whether nodes must have died, and been started again, at least so often in all.
     pub(crate) deaths: u32,
-    /// Whether the nodes must name the first operation on which workers differ.
-    pub(crate) named: bool,
+    /// The first operation on which workers differ, which the nodes must name; `None` if none is to be named.
+    pub(crate) named: Option<&'static str>,
     /// Whether it is in the default suite.
     pub(crate) default: bool,
 }
@@ -115,7 +125,7 @@ const ROW: Row = Row {
     failed: Some(0),
     logs: &[],
     deaths: 0,
-    named: false,
+    named: None,
     default: false,
 };
 
@@ -440,7 +450,7 @@ pub(crate) const ROWS: &[Row] = &[
         shape: SLOW,
         // The first peer that the backup asks.
         faults: &[("compute-0", "corrupt-blob")],
-        steps: &[Step::Report],
+        steps: &[Step::Encrypted],
         never: &["rounds.discrepancy"],
         logs: &[("compute-0", "node.fault_corrupts"), ("compute-2", "worker.peer_sent_a_corrupt_ciphertext")],
         ..ROW
@@ -450,20 +460,60 @@ pub(crate) const ROWS: &[Row] = &[
         // The report is round 2, which compute-0 schedules.
         shape: SLOW,
         faults: &[("compute-1", "flip-bit")],
-        steps: &[Step::Report],
+        steps: &[Step::Encrypted],
         must: &["rounds.discrepancy round=2 cause=votes", "rounds.finalized round=2 discrepancy=true"],
         slashed: &[("compute-1", TENTH, WRONG)],
-        named: true,
+        named: Some("table.map"),
         ..ROW
     },
     Row {
         name: "one flipped ciphertext bit, backups resume",
         shape: Shape { resume: true, ..SLOW },
         faults: &[("compute-1", "flip-bit")],
-        steps: &[Step::Report],
+        steps: &[Step::Encrypted],
         must: &["rounds.discrepancy round=2 cause=votes", "rounds.finalized round=2 discrepancy=true"],
         slashed: &[("compute-1", TENTH, WRONG)],
-        named: true,
+        named: Some("table.map"),
+        ..ROW
+    },
+    // The EVM. Where there is FHE work, round 1 deploys, round 2 takes the encrypted input, and round 3 mints.
+    Row {
+        name: "EVM: dishonest worker",
+        shape: EVM,
+        faults: &[("compute-0", "wrong-root@1")],
+        must: &["rounds.discrepancy round=1 cause=votes", "rounds.finalized scheduler=compute-1 discrepancy=true"],
+        slashed: &[("compute-0", TENTH, WRONG)],
+        ..ROW
+    },
+    Row {
+        name: "EVM: dishonest scheduler",
+        shape: EVM,
+        faults: &[("compute-1", "wrong-root-scheduler@1")],
+        must: &["rounds.discrepancy round=1 cause=votes", "rounds.failed round=1 reason=scheduler-wrong"],
+        slashed: &[("compute-1", TENTH, WRONG)],
+        failed: Some(1),
+        ..ROW
+    },
+    Row {
+        name: "EVM: one flipped bit in an encrypted input",
+        // The first program of all.
+        shape: EVM_WIDE,
+        faults: &[("compute-1", "flip-bit")],
+        steps: &[Step::Encrypted],
+        must: &["rounds.discrepancy round=2 cause=votes", "rounds.finalized round=2 discrepancy=true"],
+        slashed: &[("compute-1", TENTH, WRONG)],
+        named: Some("table.map"),
+        ..ROW
+    },
+    Row {
+        name: "EVM: one flipped bit in what a contract computes",
+        // The second one, in the round that compute-1 schedules.
+        shape: EVM_WIDE,
+        faults: &[("compute-0", "flip-bit=1")],
+        steps: &[Step::Encrypted],
+        must: &["rounds.discrepancy round=3 cause=votes", "rounds.finalized round=3 discrepancy=true"],
+        slashed: &[("compute-0", TENTH, WRONG)],
+        named: Some("integer.select"),
         ..ROW
     },
 ];

@@ -1,32 +1,28 @@
 //! Carries out a row and compares what came of it with what must.
 
 use crate::observe::{Observer, POLL, Told, asked};
-use crate::replay::{self, Executed};
+use crate::replay;
 use crate::rows::{Row, Shape, Step};
+use crate::work::{ROUND, Work, work};
 use eyre::{Result, ensure, eyre};
 use parallax_consensus_app::tx::Role;
-use parallax_genesis::{AccountKey, GenesisDocument};
+use parallax_genesis::GenesisDocument;
 use parallax_localnet::fixture::NODE_STAKE;
-use parallax_localnet::{Fixture, Localnet, ParaTimeKind, Running, StartOptions};
-use parallax_network::peer_id_of;
-use parallax_node::client::SchedulerClient;
+use parallax_localnet::{Fixture, Localnet, Running, StartOptions};
 use parallax_node::light;
-use parallax_primitives::{Amount, Digest, Nonce, Round};
+use parallax_primitives::{Digest, Round};
 use parallax_rounds::Resolution;
 use parallax_rpc::{ConsensusApiClient, NodeApiClient, ParaTimeApiClient, ProofBundle};
-use parallax_scheduler::{Call, Purpose, Report};
+use parallax_runtime::TraceLeaf;
 use rand::{Rng as _, SeedableRng as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Milliseconds from one block to the next.
 const BLOCK_MS: u64 = 250;
 /// Blocks that a rank has to announce: three seconds, which an honest node keeps to on a busy machine.
 const PROPOSER_TIMEOUT: u64 = 12;
-/// How long a round may take, failed rounds and restarts before it included.
-const ROUND: Duration = Duration::from_secs(180);
 /// How long something may take to show.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a chain that is cut in halves is watched for a block.
@@ -42,7 +38,7 @@ pub(crate) fn header() {
 }
 
 fn line(name: &str, rounds: &str, disputes: &str, slashed: &str, charged: &str, time: &str, end: &str) {
-    println!("{name:<51} {rounds:<18} {disputes:<20} {slashed:<38} {charged:<52} {time:>6}  {end}");
+    println!("{name:<51} {rounds:<18} {disputes:<24} {slashed:<38} {charged:<52} {time:>6}  {end}");
 }
 
 fn fixture(shape: &Shape) -> Fixture {
@@ -50,6 +46,7 @@ fn fixture(shape: &Shape) -> Fixture {
     let batch_blocks = if shape.epoch.is_some() { 2 } else { BATCH_BLOCKS };
     Fixture {
         chain_id: "parallax-byzantine".to_owned(),
+        paratimes: vec![shape.paratime],
         validators: shape.validators,
         compute: shape.workers + shape.backups + shape.spare,
         workers: shape.workers,
@@ -130,19 +127,10 @@ async fn driven(row: &Row, running: &Running, seed: u64) -> Result<Shown> {
 struct Driver<'a> {
     running: &'a Running,
     observer: Observer,
-    client: SchedulerClient,
-    accounts: Vec<AccountKey>,
+    work: Box<dyn Work>,
     random: rand::rngs::StdRng,
-    /// Transactions submitted so far, and those of them that are not executed yet.
-    sent: BTreeMap<Digest, Vec<u8>>,
-    waiting: Vec<Digest>,
-    /// After the last transfer that was submitted.
-    next_nonce: Nonce,
-    transferred: u128,
-    executed: Executed,
     /// Nodes that are down.
     down: BTreeSet<String>,
-    encrypted: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -160,20 +148,13 @@ impl<'a> Driver<'a> {
         let (mut good, bad): (Vec<_>, Vec<_>) =
             plan.nodes.iter().filter(|n| n.role == Role::Compute).partition(|n| !troubled(&n.name));
         good.extend(bad);
-        let urls: Vec<String> = good.iter().map(|n| n.rpc_url()).collect();
+        let names: Vec<String> = good.iter().map(|n| n.name.clone()).collect();
         Ok(Self {
             running,
             observer: Observer::new(running)?,
-            client: SchedulerClient::connect_any(&urls).await?,
-            accounts: plan.accounts.iter().map(parallax_localnet::Account::load).collect::<Result<_, _>>()?,
+            work: work(&row.shape, plan, &names).await?,
             random: rand::rngs::StdRng::seed_from_u64(seed),
-            sent: BTreeMap::new(),
-            waiting: vec![],
-            next_nonce: Nonce(0),
-            transferred: 0,
-            executed: BTreeMap::new(),
             down: BTreeSet::new(),
-            encrypted: false,
         })
     }
 
@@ -181,18 +162,18 @@ impl<'a> Driver<'a> {
         match step {
             Step::Transfer(count) => {
                 for _ in 0..*count {
-                    self.submit_transfer().await?;
-                    self.settle().await?;
+                    self.work.submit().await?;
+                    self.work.settle().await?;
                 }
             }
-            Step::Submit => self.submit_transfer().await?,
-            Step::Report => self.report().await?,
+            Step::Submit => self.work.submit().await?,
+            Step::Encrypted => self.work.encrypted().await?,
             Step::NextEpoch => {
                 let epoch = || async { Ok(NodeApiClient::status(self.observer.rpc()).await?.epoch) };
                 let before = asked(epoch).await?;
                 while asked(|| async { Ok(NodeApiClient::status(self.observer.rpc()).await?.epoch) }).await? == before {
-                    self.submit_transfer().await?;
-                    self.settle().await?;
+                    self.work.submit().await?;
+                    self.work.settle().await?;
                 }
             }
             Step::Await(pattern) => self.seen(pattern).await?,
@@ -219,10 +200,10 @@ impl<'a> Driver<'a> {
                     let nodes: Vec<&str> = self.running.plan().nodes.iter().map(|n| n.name.as_str()).collect();
                     let victim = nodes[self.random.gen_range(0..nodes.len())];
                     let pause = self.random.gen_range(0..1_500);
-                    self.submit_transfer().await?;
+                    self.work.submit().await?;
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                     self.running.kill(victim)?;
-                    self.settle().await?;
+                    self.work.settle().await?;
                 }
                 self.running.wait_ready().await?;
             }
@@ -269,65 +250,10 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// The account's next nonce, after what waits.
-    async fn next_nonce(&self, key: &AccountKey) -> Result<Nonce> {
-        let next = self.client.nonce(key.address()).await?;
-        Ok(next.max(self.next_nonce))
-    }
-
-    async fn submit(&mut self, key: &AccountKey, call: Call) -> Result<()> {
-        let nonce = self.next_nonce(key).await?;
-        let tx = self.client.sign(key, nonce, call);
-        let digest = self.client.submit(tx.clone()).await?;
-        self.next_nonce = nonce.next();
-        self.sent.insert(digest, tx);
-        self.waiting.push(digest);
-        Ok(())
-    }
-
-    async fn submit_transfer(&mut self) -> Result<()> {
-        let (from, to) = (self.accounts[0].clone(), self.accounts[1].address());
-        let amount = 1 + self.sent.len() as u128;
-        self.submit(&from, Call::Transfer { to, amount: Amount(amount) }).await?;
-        self.transferred += amount;
-        Ok(())
-    }
-
-    /// Waits until everything that was submitted is in a finalised round.
-    async fn settle(&mut self) -> Result<()> {
-        for digest in std::mem::take(&mut self.waiting) {
-            let result = self.client.wait(digest, ROUND).await?;
-            let bytes = self.sent.get(&digest).cloned().unwrap_or_default();
-            self.executed.insert((result.round, result.index), bytes);
-        }
-        Ok(())
-    }
-
-    /// A host registers and reports: 46 bootstraps for each replica.
-    async fn report(&mut self) -> Result<()> {
-        self.encrypted = true;
-        let host = self.accounts[2].clone();
-        let peer_id = peer_id_of(&host.public())?.to_bytes();
-        let name = "host".to_owned();
-        let register = Call::RegisterHost { name, organisation: "row".to_owned(), zone: 0, peer_id };
-        let tx = self.client.send(&host, register).await?;
-        self.client.wait(tx, ROUND).await?;
-        let cipher = Arc::new(self.client.cipher(self.running.plan().keys(ParaTimeKind::Scheduler)?)?);
-        let policies = self.client.params().policies.clone();
-        let scores = policies.iter().map(|policy| (*policy, 0)).collect();
-        let report = Report { cpu: 3, memory: 3, scores, ..Report::default() };
-        let list = self.client.encrypt(cipher, Purpose::Telemetry, host.address(), report.digits(&policies)?).await?;
-        let tx = self.client.send(&host, Call::ReportTelemetry(list)).await?;
-        self.client.wait(tx, ROUND).await?;
-        let hosts = self.client.hosts().await?;
-        ensure!(hosts.iter().any(|h| h.report.is_some_and(|r| r.number == 1)), "the report was not taken");
-        Ok(())
-    }
-
     /// Reads what came of it all and compares.
     async fn compare(mut self, row: &Row) -> Result<Shown> {
-        self.settle().await?;
-        let id = self.client.id();
+        self.work.settle().await?;
+        let id = self.work.id();
         let plan = self.running.plan();
         let mut wrong = Vec::new();
         let last = self.observer.last(id).await?;
@@ -336,25 +262,21 @@ impl<'a> Driver<'a> {
                 wrong.push(format!("{}: {error:#}", node.name));
             }
         }
-        let received = self.client.balance(self.accounts[1].address()).await?;
-        let expected = parallax_localnet::fixture::ACCOUNT_BALANCE.0 + self.transferred;
-        if received.0 != expected {
-            wrong.push(format!("the receiver has {received}, {expected} are right"));
-        }
+        wrong.extend(self.work.wrong().await?);
         let blocks = replay::chain(self.observer.rpc(), id).await?;
-        if !self.encrypted {
+        if let Some(executed) = self.work.executed() {
             let genesis = GenesisDocument::load(&self.running.genesis())?;
-            if let Err(error) = replay::agrees(self.observer.rpc(), &genesis, id, &blocks, &self.executed).await {
+            if let Err(error) = replay::agrees(self.observer.rpc(), &genesis, id, &blocks, executed).await {
                 wrong.push(format!("{error:#}"));
             }
         }
         let mut events = self.observer.events("").await?;
         events.extend(self.observer.refused().await?);
         compare_events(row, &events, &mut wrong);
-        let operation = if row.named { Some(self.named(&events).await) } else { None };
-        if let Some(Err(error)) = &operation {
-            wrong.push(format!("{error:#}"));
-        }
+        let operation = match row.named {
+            Some(name) => self.named(name, &events).await.map(Some),
+            None => Ok(None),
+        };
         let slashed = self.compare_slashes(row, &events, &mut wrong).await?;
         let charged = compare_charges(row, &events, &mut wrong);
         self.compare_nodes(row, &mut wrong);
@@ -376,38 +298,51 @@ impl<'a> Driver<'a> {
         }
         let rounds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let mut disputes = disputes(&events);
-        if let Some(Ok(operation)) = operation {
-            disputes = format!("{disputes}, operation {operation}");
+        match operation {
+            Ok(None) => {}
+            Ok(Some((index, leaf))) => disputes = format!("{disputes}, {index} {}", name(&leaf)),
+            Err(error) => wrong.push(format!("{error:#}")),
         }
         Ok(Shown { rounds: rounds.join(" "), disputes, slashed, charged, wrong })
     }
 
-    /// The index of the first operation on which workers differ, as a node found and proves it.
-    async fn named(&self, events: &[Told]) -> Result<u64> {
+    /// The first operation on which workers differ, as a node found and proves it: its index, and what the first of them
+    /// says of it. It must be of this name, and they must differ in its result alone.
+    async fn named(&self, expected: &str, events: &[Told]) -> Result<(u64, TraceLeaf)> {
         let told =
             events.iter().find(|t| t.is("rounds.discrepancy")).ok_or_else(|| eyre!("there was no discrepancy"))?;
         let round = Round(told.get("round").parse()?);
         let proposal: Digest = told.get("proposal").parse().map_err(|e: String| eyre!(e))?;
-        asked(|| async {
+        let divergence = asked(|| async {
             for node in self.running.plan().nodes.iter().filter(|n| n.role == Role::Compute) {
-                let view = self.running.client(&node.name)?.dispute(self.client.id(), round, proposal).await?;
+                let view = self.running.client(&node.name)?.dispute(self.work.id(), round, proposal).await?;
                 if let Some(found) = view.divergence.filter(|d| d.found.len() > 1) {
-                    found.verify()?;
-                    return Ok(found.agreed);
+                    return Ok(found);
                 }
             }
             Err(eyre!("no node names the operation on which the workers differ"))
-        })
-        .await
+        });
+        let divergence = divergence.await?;
+        divergence.verify()?;
+        let leaves: Option<Vec<&TraceLeaf>> =
+            divergence.found.iter().map(|found| divergence.leaf_of(found).map(|proven| &proven.leaf)).collect();
+        let leaves = leaves.ok_or_else(|| eyre!("a trace ends where the other goes on"))?;
+        let first = *leaves.first().ok_or_else(|| eyre!("no leaf was found"))?;
+        ensure!(name(first) == expected, "the operation named is {}, it should be {expected}", first.opcode);
+        ensure!(
+            leaves.iter().all(|leaf| leaf.opcode == first.opcode && leaf.inputs == first.inputs),
+            "the workers differ in more than the result of one operation: {leaves:?}"
+        );
+        Ok((divergence.agreed, first.clone()))
     }
 
     /// Whether a node's own tree leads to the root that consensus finalised, proven by the node.
     async fn has_root(&self, name: &str, last: &parallax_rounds::ParaTimeBlock) -> Result<()> {
         let trust = light::from_genesis(&GenesisDocument::load(&self.running.genesis())?)?;
-        let key = parallax_scheduler::keys::params();
+        let key = self.work.key();
         let bundle = asked(|| async {
             let rpc = self.running.client(name)?;
-            Ok(ParaTimeApiClient::proof(&rpc, self.client.id(), key.clone().into(), Some(last.round)).await?)
+            Ok(ParaTimeApiClient::proof(&rpc, self.work.id(), key.clone().into(), Some(last.round)).await?)
         })
         .await?;
         bundle.verify(&trust)?;
@@ -463,6 +398,11 @@ impl<'a> Driver<'a> {
             wrong.push(format!("nodes died {deaths} times, {} at least were meant to", row.deaths));
         }
     }
+}
+
+/// The name of an operation, without the numbers that it computes with.
+fn name(leaf: &TraceLeaf) -> &str {
+    leaf.opcode.split(' ').next().unwrap_or_default()
 }
 
 fn compare_events(row: &Row, events: &[Told], wrong: &mut Vec<String>) {

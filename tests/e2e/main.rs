@@ -7,6 +7,7 @@
 // A test may use a clock to wait for processes, and a failed expectation should end it where it stands.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::unwrap_used)]
 
+mod auction;
 mod contracts;
 mod evm;
 mod key_manager;
