@@ -4,6 +4,7 @@
 //! - [`run`](mod@run) builds a node from its home directory; start there.
 //! - [`chain`] is the chain as this node has it; [`consensus`] and [`paratime`] connect pools, gossip and workers to
 //!   it; [`serve`] answers peers, [`rpc`] and, for an EVM, [`ethereum`] answer everyone else; [`kms`] is the key manager's loop.
+//! - [`turns`] bounds how many questions are worked on.
 //! - [`client`] talks to nodes; [`cli`] and [`demo`] are its users.
 //!
 //! It decides nothing that must be agreed on: that is in the crates below it.
@@ -25,5 +26,6 @@ pub mod paratime;
 pub mod rpc;
 pub mod run;
 pub mod serve;
+pub mod turns;
 
 pub use parallax_consensus_app::outbox;

@@ -190,13 +190,9 @@ impl ContractService {
             if again(&outcome, attempt) {
                 continue;
             }
-            let outcome = match outcome {
-                Ok(granted) => {
-                    let (granted, ciphers) = self.fetch(granted).await?;
-                    self.desk.ask(move |manager| manager.user(&mut OsRng, &granted, &ciphers)).await?
-                }
-                Err(refusal) => Err(refusal),
-            };
+            // A right that is proven absent is not recorded either: any key may sign such a permit, and as often as it likes.
+            let (granted, ciphers) = self.fetch(outcome?).await?;
+            let outcome = self.desk.ask(move |manager| manager.user(&mut OsRng, &granted, &ciphers)).await?;
             let record = AuditRecord::evm_user(self.paratime, &permit, height, &outcome);
             self.follower.record(record).await?;
             return Ok(outcome?);

@@ -192,7 +192,8 @@ impl GrantService {
         for attempt in 1.. {
             let (bundle, verified) = self.follower.proof(self.paratime, &key, &self.desk.newest).await?;
             // A grant that is proven absent needs no ciphertext to be refused.
-            if verified.value.is_some() && bytes.is_empty() {
+            let granted = verified.value.is_some();
+            if granted && bytes.is_empty() {
                 bytes = Arc::new(self.follower.blob(wish.cipher).await?);
             }
             let light = self.follower.trusted()?;
@@ -205,7 +206,10 @@ impl GrantService {
             if matches!(outcome, Err(Refusal::Stale { .. })) && attempt < ATTEMPTS {
                 continue;
             }
-            self.follower.record(AuditRecord::user(permit, height, &outcome)).await?;
+            // A grant that is proven absent is not recorded either: any key may sign such a permit, as often as it likes.
+            if granted {
+                self.follower.record(AuditRecord::user(permit, height, &outcome)).await?;
+            }
             return Ok(outcome?);
         }
         bail!("the ParaTime moves faster than its state can be proven; ask again")

@@ -84,7 +84,7 @@ fn methods(services: Services) -> Result<RpcModule<()>> {
             let context = *context;
             module.merge(node::Node(context.clone()).into_rpc())?;
             module.merge(consensus::Consensus(context.clone()).into_rpc())?;
-            module.merge(paratime::ParaTime(context).into_rpc())?;
+            module.merge(paratime::ParaTime::new(context).into_rpc())?;
         }
         Services::KeyManager(kms) => {
             let kms = *kms;

@@ -3,6 +3,7 @@
 use super::consensus::proof;
 use super::{Context, disputes, failed, reading, refuse};
 use crate::paratime::{NotAdmitted, ParaTimeHost};
+use crate::turns::Turns;
 use jsonrpsee::core::async_trait;
 use parallax_consensus_app::{registry, rounds};
 use parallax_primitives::{Digest, KeyId, NodeId, ParaTimeId, Round};
@@ -16,9 +17,13 @@ use parallax_runtime::ProvenLeaf;
 use std::sync::Arc;
 
 /// Serves `paratime_*`.
-pub(super) struct ParaTime(pub(super) Context);
+pub(super) struct ParaTime(Context, Turns);
 
 impl ParaTime {
+    pub(super) fn new(context: Context) -> Self {
+        Self(context, Turns::default())
+    }
+
     fn host(&self, id: ParaTimeId) -> RpcResult<Arc<ParaTimeHost>> {
         let host = self.0.paratimes.get(&id).cloned();
         Ok(host.ok_or_else(|| {
@@ -154,6 +159,7 @@ impl ParaTimeApiServer for ParaTime {
         parameters: serde_json::Value,
     ) -> RpcResult<serde_json::Value> {
         let host = self.host(id)?;
+        let _turn = self.1.turn().await.map_err(|e| RpcError::new(ErrorCode::Busy, e.to_string()))?;
         let view = host.results.tree().latest_snapshot().map_err(refuse)?;
         let answer = reading(|| host.program.query(&view, &method, &parameters));
         Ok(answer.map_err(|e| RpcError::new(ErrorCode::Unsupported, e))?)
