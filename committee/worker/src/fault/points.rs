@@ -1,7 +1,7 @@
 //! Ends of a process on purpose.
 
 use crate::seams::{CrashPoint, CrashStep, Journal, Where};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A set of points at which a node ends: before or after steps of its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +36,20 @@ impl CrashPoints {
 }
 
 /// Ends a worker at points, once at each in the life of a home directory: no restart would ever get past one otherwise.
+///
+/// A process ends at one point only. Tasks run side by side, and one may pass a point while another has just reached
+/// its own; that point then stays for the next life.
 pub struct CrashAt {
     points: CrashPoints,
     journal: Arc<dyn Journal>,
+    /// Whether a point was reached, so that this process is about to end.
+    ending: Mutex<bool>,
 }
 
 impl CrashAt {
     /// `journal` remembers which points were reached.
     pub fn new(points: CrashPoints, journal: Arc<dyn Journal>) -> Self {
-        Self { points, journal }
+        Self { points, journal, ending: Mutex::new(false) }
     }
 }
 
@@ -53,9 +58,14 @@ impl CrashPoint for CrashAt {
         if !self.points.contains(place, step) {
             return false;
         }
-        self.journal.once(&format!("crash-at={place}-{step}")).unwrap_or_else(|error| {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ending {
+            return false;
+        }
+        *ending = self.journal.once(&format!("crash-at={place}-{step}")).unwrap_or_else(|error| {
             tracing::error!(%error, "worker.fault_not_remembered");
             false
-        })
+        });
+        *ending
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
-use crate::seams::{CrashStep, Where};
+use crate::seams::{CrashPoint, CrashStep, StoreJournal, Where};
 use parallax_clear::{ClearBackend, ClearCipher};
-use parallax_primitives::Round;
+use parallax_memory_store::MemoryStore;
+use parallax_primitives::{ParaTimeId, Round};
 use parallax_runtime::{ClientCipher, InputKind, ProgramBuilder};
 
 #[test]
@@ -51,6 +52,27 @@ fn a_fault_is_refused_outside_a_localnet() {
     assert_eq!(fault.allowed(true), Ok(fault));
     let error = fault.allowed(false).unwrap_err();
     assert_eq!(error.to_string(), "the fault `silent@2` is refused: this chain is no localnet");
+}
+
+#[test]
+fn a_process_ends_at_one_point_and_at_the_next_one_in_its_next_life() {
+    let store = Arc::new(MemoryStore::new());
+    let (first, second) = ((Where::After, CrashStep::StoreResult), (Where::Before, CrashStep::CommitState));
+    let points = CrashPoints::of([first, second]).unwrap();
+    let life = || {
+        let journal = StoreJournal::open(store.clone(), ParaTimeId::named("test")).unwrap();
+        CrashAt::new(points, Arc::new(journal))
+    };
+    let reached = |life: &CrashAt, (place, step): (Where, CrashStep)| life.reached(place, step);
+    let one = life();
+    assert!(!reached(&one, (Where::Before, CrashStep::StoreResult)), "no point of this node's");
+    assert!(reached(&one, first));
+    assert!(!reached(&one, second), "another task passes it while the process ends");
+    let two = life();
+    assert!(!reached(&two, first), "once in the life of a home directory");
+    assert!(reached(&two, second));
+    let three = life();
+    assert!(!reached(&three, first) && !reached(&three, second));
 }
 
 #[test]
