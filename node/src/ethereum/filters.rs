@@ -144,13 +144,17 @@ fn blocks(view: &dyn StateView, what: &What, next: u64) -> Result<(Vec<Json>, u6
     if after.saturating_sub(first) > eth::MAX_LOG_BLOCKS {
         return Err(refused(format!("more than {} blocks have passed; open a new filter", eth::MAX_LOG_BLOCKS)));
     }
-    let mut told = Vec::new();
+    let (mut told, mut bytes) = (Vec::new(), 0usize);
     for number in first..after {
         match what {
-            What::Logs(filter, _) => told.extend(eth::logs_of(view, number, filter)?),
+            What::Logs(filter, _) => {
+                let logs = eth::logs_of(view, number, filter)?;
+                bytes = bytes.saturating_add(eth::log_bytes(&logs));
+                told.extend(logs);
+            }
             _ => told.extend(state::block(view, number)?.map(|block| json!(B256::from(block.hash).to_string()))),
         }
-        if told.len() > eth::MAX_LOGS {
+        if told.len() > eth::MAX_LOGS || bytes > eth::MAX_LOG_BYTES {
             // The rest is told of the next time.
             return Ok((told, number.saturating_add(1)));
         }

@@ -6,7 +6,7 @@ use parallax_evm::host::{ACL, EXECUTOR};
 use revm::primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use serde_json::{Value as Json, json};
 use support::wallet::Wallet;
-use support::{Net, calldata, word};
+use support::{Net, calldata, creation, word};
 
 const PURSE: &str = include_str!("../contracts/Purse.hex");
 
@@ -279,6 +279,27 @@ fn a_call_sees_the_block_that_its_tag_names_and_an_estimate_the_time_now() {
     assert!(estimate(&client.net).is_ok(), "a transaction would succeed");
     client.net.now = Some((now - U256::ONE).to());
     assert_eq!(estimate(&client.net).expect_err("it is too early").code, 3);
+}
+
+#[test]
+fn logs_of_one_answer_are_bounded_in_bytes() {
+    let mut client = Client::new();
+    // Logs 240,000 zeros.
+    let code = creation(&hex::decode("6203a9805fa000").expect("it is hexadecimal"));
+    let contract = client.net.deploy(&client.alice, code);
+    for _ in 0..3 {
+        let batch: Vec<Vec<u8>> =
+            (0..12).map(|_| client.net.tx(&client.alice, TxKind::Call(contract), vec![])).collect();
+        client.net.round(&batch);
+    }
+    let head = number(&client.ask("eth_blockNumber", json!([])));
+    let logs = |from: u64| {
+        let from = format!("{:#x}", head - U256::from(from));
+        client.net.past("eth_getLogs", json!([{ "fromBlock": from, "address": contract.to_string() }]))
+    };
+    assert_eq!(logs(1).expect("they fit").as_array().map(Vec::len), Some(24));
+    let error = logs(2).expect_err("they are too many");
+    assert!(error.message.contains("ask for fewer blocks"), "{error}");
 }
 
 #[test]

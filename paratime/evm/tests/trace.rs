@@ -183,6 +183,25 @@ fn what_a_trace_may_hold_is_limited_before_it_is_made() {
 }
 
 #[test]
+fn the_traces_of_a_block_are_bounded_in_bytes_together() {
+    let mut net = Net::default();
+    let alice = Wallet::development(0);
+    // Calls somebody sixty times with 240,000 bytes.
+    let caller = net.deploy(&alice, code("603c5b5f5f6203a9805f5f60995af150600190038060025700"));
+    let batch: Vec<Vec<u8>> = (0..2).map(|_| net.tx(&alice, TxKind::Call(caller), vec![])).collect();
+    net.round(&batch);
+    let calls = json!({ "tracer": "callTracer" });
+    for tx in &batch {
+        let one = trace(&net, tx, calls.clone()).expect("one alone is small enough");
+        assert_eq!(one["calls"].as_array().map(Vec::len), Some(60));
+    }
+    let both = net.past("debug_traceBlockByNumber", json!(["latest", calls])).expect("the first one fits");
+    assert_eq!(both[0]["result"]["calls"].as_array().map(Vec::len), Some(60));
+    let error = both[1]["error"].as_str().expect("there is no room for the second");
+    assert!(error.contains("one by one"), "{error}");
+}
+
+#[test]
 fn a_call_is_traced_without_being_sent() {
     let mut net = Net::default();
     let alice = Wallet::development(0);

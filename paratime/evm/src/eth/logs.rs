@@ -14,6 +14,10 @@ use std::str::FromStr;
 pub const MAX_LOG_BLOCKS: u64 = 10_000;
 /// Most logs in one answer.
 pub const MAX_LOGS: usize = 10_000;
+/// Most bytes of the logs in one answer, as [`log_bytes`] counts them.
+pub const MAX_LOG_BYTES: usize = 16 * 1024 * 1024;
+/// What a log shows beside its data, in bytes: four topics and its place.
+const LOG_BYTES: usize = 800;
 /// Most places of topics in a filter, and most alternatives at one place or for the address.
 const MAX_TOPICS: usize = 4;
 const MAX_ALTERNATIVES: usize = 1_000;
@@ -97,6 +101,12 @@ pub fn logs_of(view: &dyn StateView, number: u64, filter: &LogFilter) -> Result<
     Ok(out)
 }
 
+/// About how many bytes logs have in an answer: their data in hexadecimal, and what else each shows.
+pub fn log_bytes(logs: &[Json]) -> usize {
+    let of = |log: &Json| field(log, "data").as_str().map_or(0, str::len).saturating_add(LOG_BYTES);
+    logs.iter().map(of).fold(0, usize::saturating_add)
+}
+
 impl Question<'_> {
     pub(super) fn logs(&self) -> Answer {
         let given = self.parameter(0);
@@ -122,11 +132,18 @@ impl Question<'_> {
         if last.saturating_sub(first) >= MAX_LOG_BLOCKS {
             return Err(Error::server(format!("it covers more than {MAX_LOG_BLOCKS} blocks; ask for fewer")));
         }
-        let mut out = Vec::new();
+        let (mut out, mut bytes) = (Vec::new(), 0usize);
         for number in first..=last {
-            out.extend(logs_of(self.newest, number, &filter)?);
+            let found = logs_of(self.newest, number, &filter)?;
+            bytes = bytes.saturating_add(log_bytes(&found));
+            out.extend(found);
             if out.len() > MAX_LOGS {
                 return Err(Error::server(format!("there are more than {MAX_LOGS} such logs; ask for fewer blocks")));
+            }
+            if bytes > MAX_LOG_BYTES {
+                return Err(Error::server(format!(
+                    "such logs have more than {MAX_LOG_BYTES} bytes; ask for fewer blocks"
+                )));
             }
         }
         Ok(Json::Array(out))

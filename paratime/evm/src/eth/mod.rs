@@ -23,8 +23,8 @@ mod trace;
 
 pub use blocks::{header, waiting};
 pub use chain::{Chain, Newest};
-pub use logs::{LogFilter, MAX_LOG_BLOCKS, MAX_LOGS, logs_of};
-pub use trace::{MAX_RECORDED_BYTES, MAX_VALUES};
+pub use logs::{LogFilter, MAX_LOG_BLOCKS, MAX_LOG_BYTES, MAX_LOGS, log_bytes, logs_of};
+pub use trace::{MAX_RECORDED_BYTES, MAX_TRACE_BYTES, MAX_VALUES};
 
 use crate::params::Params;
 use crate::receipt::BlockRecord;

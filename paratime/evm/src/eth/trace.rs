@@ -4,7 +4,7 @@
 //! contracts appear as calls; nothing runs inside them. An encrypted input runs no code, so it has no trace.
 //!
 //! Tracers: the default one (struct logs), `callTracer`, `prestateTracer`, `4byteTracer`, `flatCallTracer` and
-//! `noopTracer`. What a trace may hold is limited ([`MAX_VALUES`], [`MAX_RECORDED_BYTES`]); past that it is an error,
+//! `noopTracer`. What a trace may hold is limited ([`MAX_VALUES`], [`MAX_RECORDED_BYTES`], [`MAX_TRACE_BYTES`]); past that it is an error,
 //! which says how to ask for less.
 
 use super::calls::{call_of, override_block, override_state};
@@ -33,6 +33,22 @@ use serde_json::{Value as Json, json};
 pub const MAX_VALUES: u64 = 1_000_000;
 /// Most bytes of memory and calldata that one trace records.
 pub const MAX_RECORDED_BYTES: usize = 32 * 1024 * 1024;
+/// Most bytes of all traces of an answer, as text.
+pub const MAX_TRACE_BYTES: usize = 32 * 1024 * 1024;
+
+/// What the traces of one answer may still hold.
+struct Left {
+    /// Values of struct logs.
+    values: u64,
+    /// Bytes of text.
+    bytes: usize,
+}
+
+impl Left {
+    fn new() -> Self {
+        Self { values: MAX_VALUES, bytes: MAX_TRACE_BYTES }
+    }
+}
 /// Values of a step besides stack and storage.
 const STEP_VALUES: u64 = 8;
 
@@ -64,7 +80,7 @@ impl Question<'_> {
             None => None,
         };
         let (block, index) = found.ok_or_else(|| Error::server(format!("transaction {hash} not found")))?;
-        let mut left = MAX_VALUES;
+        let mut left = Left::new();
         let wanted = usize::try_from(index).unwrap_or(usize::MAX);
         let mut traces = self.traces(&block, wanted..=wanted, &options, &mut left)?;
         traces.pop().map_or_else(|| Err(Error::server(format!("transaction {hash} not found"))), |(_, trace)| trace)
@@ -72,7 +88,7 @@ impl Question<'_> {
 
     pub(super) fn trace_block(&self, block: Option<BlockRecord>) -> Answer {
         let block = block.ok_or_else(|| Error::server("there is no such block"))?;
-        let (options, mut left) = (self.options(1)?, MAX_VALUES);
+        let (options, mut left) = (self.options(1)?, Left::new());
         let traces = self.traces(&block, 0..=usize::MAX, &options, &mut left)?;
         let one = |(hash, trace): (B256, Answer)| match trace {
             Ok(trace) => json!({ "txHash": hash.to_string(), "result": trace }),
@@ -87,7 +103,7 @@ impl Question<'_> {
         block: &BlockRecord,
         wanted: std::ops::RangeInclusive<usize>,
         options: &GethDebugTracingOptions,
-        left: &mut u64,
+        left: &mut Left,
     ) -> Result<Vec<(B256, Answer)>, Error> {
         if block.transactions.is_empty() {
             return Ok(Vec::new());
@@ -140,7 +156,7 @@ impl Question<'_> {
         override_block(&mut block, field(self.parameter(2), "blockOverrides"))?;
         let (free, cfg, tx) = evm::call_of(&state::params(&view)?, &call);
         let run = Run { params: &free, block: &block, how: (cfg, tx), about: None };
-        traced(&view, run, &options, &mut MAX_VALUES.clone())
+        traced(&view, run, &options, &mut Left::new())
     }
 }
 
@@ -187,13 +203,13 @@ fn tracer(options: &GethDebugTracingOptions) -> Result<DebugInspector, Error> {
     }
 }
 
-/// Runs something under a tracer. `left` is how many values struct logs may still hold.
-fn traced(view: &dyn StateView, run: Run<'_>, options: &GethDebugTracingOptions, left: &mut u64) -> Answer {
+/// Runs something under a tracer, within what is left.
+fn traced(view: &dyn StateView, run: Run<'_>, options: &GethDebugTracingOptions, left: &mut Left) -> Answer {
     let mut tracer = tracer(options)?;
     if let DebugInspector::Default(..) = &tracer {
         let mut meter = Meter::new(options);
         evm::inspect(view, run.params, run.block, run.how.clone(), &mut meter).map_err(failed)?;
-        *left = left.checked_sub(meter.values).ok_or_else(|| {
+        left.values = left.values.checked_sub(meter.values).ok_or_else(|| {
             Error::server(format!(
                 "the trace would hold {} values, {MAX_VALUES} are the most; give limit or disableStack, or take the \
                  callTracer",
@@ -207,7 +223,31 @@ fn traced(view: &dyn StateView, run: Run<'_>, options: &GethDebugTracingOptions,
     let trace = tracer
         .get_result(run.about, &run.how.1, &block, &done, &mut reader)
         .map_err(|error| Error::server(format!("the trace cannot be made: {error}")))?;
-    serde_json::to_value(trace).map_err(|error| Error::server(format!("the trace cannot be shown: {error}")))
+    let shown = |error: serde_json::Error| Error::server(format!("the trace cannot be shown: {error}"));
+    let trace = serde_json::to_value(trace).map_err(shown)?;
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, &trace).map_err(shown)?;
+    left.bytes = left.bytes.checked_sub(counter.0).ok_or_else(|| {
+        Error::server(format!(
+            "the traces have more than {MAX_TRACE_BYTES} bytes; trace the block's transactions one by one, or without \
+             what each call was given"
+        ))
+    })?;
+    Ok(trace)
+}
+
+/// Counts what is written.
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How much struct logs would hold, before they are made.
